@@ -1,0 +1,116 @@
+"""Every legal key of a run, with its meaning. The only place where keys are born.
+
+A config file calls `get_config()`, changes what its experiment needs and ends with
+`return base.variant(config, arg)`, so that `--config=configs/x.py:quick` runs anywhere in seconds.
+The tree is locked: a misspelt key or a value of another type fails at the line that writes it.
+Tuples, not lists: lists cannot be overridden from the command line.
+"""
+
+import ml_collections
+
+
+def section(**options) -> ml_collections.ConfigDict:
+  """A section whose keys are the named options of a constructor; replaces a whole section."""
+  return ml_collections.ConfigDict(options)
+
+
+def get_config() -> ml_collections.ConfigDict:
+  """The defaults: a run that works as it stands (the same-padding U-Net on `shapes`)."""
+  config = section()
+  config.seed = 0  # everything random follows from it: initial weights, order, augmentation, dropout
+  config.init_from = ''  # weights to start from: a workdir or checkpoint of ours
+  config.resume = 'auto'  # auto: go on where the workdir stands | must: fail if it is empty | never
+  config.model = section(name='unet')  # name: a file in jseg/models; the rest: options of its Model
+  config.task = section(name='semantic')  # name: a file in jseg/tasks; the rest: options of its make()
+  config.augment = section()  # options of jseg.data.augment.Augment; empty: none
+  config.data = data_section()
+  config.eval = eval_section()
+  config.optim = optim_section()
+  config.train = train_section()
+  return config.lock()
+
+
+def data_section() -> ml_collections.ConfigDict:
+  """Where examples come from and how they are batched."""
+  return section(
+    name='shapes',  # a file in jseg/data/builders
+    source='',  # the folder or archive as its owners give it; prepared on first use
+    dir='',  # where prepared copies live; empty: $JSEG_DATA, else ~/.cache/jseg
+    options=section(),  # options of the dataset's open_split()
+    train_split='train',
+    batch_size=8,  # global: over all devices of all processes
+    crop=(),  # (height, width) of training crops in pixels; empty: whole images
+    threads=4,  # reading threads in each process
+    prefetch=8,  # examples (not batches) read ahead in each process
+  )
+
+
+def eval_section() -> ml_collections.ConfigDict:
+  """How a checkpoint is measured. Every key here is part of the protocol a result file records."""
+  return section(
+    split='val',
+    every=0,  # steps between evaluations; 0: only after the last step
+    batch_size=0,  # global; 0: as in training
+    scales=(1.0,),  # test-time scales; class probabilities are averaged
+    flip=False,  # average with the mirrored image
+    window=(),  # (height, width) of sliding windows in pixels, half overlapping; empty: whole images
+    recalibrate=0,  # training batches that re-estimate BatchNorm statistics first (SegNet); 0: the running ones
+    overlays=8,  # pictures written beside each result: image, truth, prediction
+  )
+
+
+def optim_section() -> ml_collections.ConfigDict:
+  """The optimiser. Weight decay is L2 added to the gradient, as Caffe, Torch and Lasagne do."""
+  return section(
+    name='sgd',  # sgd | adam | rmsprop
+    lr=0.01,  # base learning rate
+    schedule='constant',  # constant | poly | step | cosine: pure functions of the step
+    warmup=0,  # steps of linear warm-up from 0
+    power=0.9,  # poly
+    milestones=(),  # step: after these steps ...
+    gamma=0.1,  # ... the rate is multiplied by this
+    momentum=0.9,  # sgd and rmsprop
+    nesterov=False,
+    beta1=0.9,  # adam
+    beta2=0.999,  # adam
+    rho=0.99,  # rmsprop: decay of the squared gradient
+    eps=1e-8,  # adam and rmsprop
+    weight_decay=0.0,
+    groups=(),  # ((regular expression on the parameter path, rate factor, decay factor), ...): first match
+    accumulate=1,  # micro-batches summed into one step
+    ema=0.0,  # decay of the averaged weights that evaluation then uses; 0: none
+  )
+
+
+def train_section() -> ml_collections.ConfigDict:
+  """How long, and how often something is written."""
+  return section(
+    steps=1000,
+    log_every=20,
+    save_every=200,  # steps between checkpoints; one more after every evaluation and at the end
+    keep=2,  # newest checkpoints kept, beside the best
+    panels_every=0,  # steps between image panels in TensorBoard; 0: at evaluations only
+  )
+
+
+def variant(config: ml_collections.ConfigDict, arg: str | None) -> ml_collections.ConfigDict:
+  """The run the argument after the colon names: '' is the full one, 'quick' a few steps on `shapes`.
+
+  Raises:
+    ValueError: the argument is neither.
+  """
+  if arg in (None, ''):
+    return config.lock()
+  if arg != 'quick':
+    raise ValueError(f"config variant '{arg}' is unknown; there are: '' (the full run) and 'quick'")
+  size = 64
+  config.data.name, config.data.source, config.data.train_split = 'shapes', '', 'train'
+  config.data.options = section(size=size, train=32, val=8)
+  config.data.batch_size, config.data.crop, config.data.threads = 8, (size, size), 2
+  config.eval.split, config.eval.every, config.eval.batch_size = 'val', 0, 8
+  config.eval.recalibrate = min(config.eval.recalibrate, 1)
+  config.eval.window = ()
+  config.optim.accumulate, config.optim.warmup = 1, 0
+  config.train.steps, config.train.log_every, config.train.save_every = 3, 1, 2
+  config.init_from = ''
+  return config.lock()

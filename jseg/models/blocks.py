@@ -1,0 +1,132 @@
+"""The pieces every network is made of: convolution, transposed convolution, normalisation, dropout.
+
+Paddings are explicit integers everywhere: 'SAME' differs from the references at stride 2.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from jseg.ops import conv
+from jseg.typing import Array
+
+# N(0, sqrt(2 / fan_in)), the initialiser of He et al. 2015 ("MSRA" in Caffe).
+he_normal = nn.initializers.variance_scaling(2.0, 'fan_in', 'normal')
+
+
+class Conv(nn.Module):
+  """A convolution with explicit padding; kernel [kh kw cin/groups cout] as in flax."""
+
+  features: int
+  kernel_size: tuple[int, int] = (3, 3)
+  stride: int = 1
+  padding: int | tuple[tuple[int, int], tuple[int, int]] = 0
+  dilation: int = 1
+  groups: int = 1
+  use_bias: bool = True
+  dtype: jnp.dtype = jnp.float32
+  kernel_init: nn.initializers.Initializer = he_normal
+
+  @nn.compact
+  def __call__(self, x: Array) -> Array:
+    """[b h w cin] -> [b h' w' features]."""
+    kernel = self.param(
+      'kernel', self.kernel_init, (*self.kernel_size, x.shape[-1] // self.groups, self.features), jnp.float32
+    )
+    y = conv.conv2d(
+      x.astype(self.dtype),
+      kernel.astype(self.dtype),
+      stride=self.stride,
+      padding=self.padding,
+      dilation=self.dilation,
+      groups=self.groups,
+    )
+    if self.use_bias:
+      y = y + self.param('bias', nn.initializers.zeros, (self.features,), jnp.float32).astype(self.dtype)
+    return y
+
+
+class ConvTranspose(nn.Module):
+  """A transposed convolution in torch's terms; kernel [kh kw cout cin], unflipped (torch's transposed)."""
+
+  features: int
+  kernel_size: tuple[int, int] = (2, 2)
+  stride: int = 2
+  padding: int = 0
+  output_padding: int = 0
+  use_bias: bool = True
+  dtype: jnp.dtype = jnp.float32
+  kernel_init: nn.initializers.Initializer = he_normal
+
+  @nn.compact
+  def __call__(self, x: Array) -> Array:
+    """[b h w cin] -> [b (h-1)*s-2p+k+op ... features]."""
+    kernel = self.param(
+      'kernel', self.kernel_init, (*self.kernel_size, self.features, x.shape[-1]), jnp.float32
+    )
+    y = conv.conv_transpose2d(
+      x.astype(self.dtype),
+      kernel.astype(self.dtype),
+      stride=self.stride,
+      padding=self.padding,
+      output_padding=self.output_padding,
+    )
+    if self.use_bias:
+      y = y + self.param('bias', nn.initializers.zeros, (self.features,), jnp.float32).astype(self.dtype)
+    return y
+
+
+class Norm(nn.Module):
+  """Normalisation by name: bn | frozen | none.
+
+  bn: batch statistics in training, over all devices of `axis_name`; running ones (momentum as flax
+    counts it) otherwise. frozen: the running ones always. none: the identity.
+  """
+
+  kind: str = 'bn'
+  momentum: float = 0.9
+  eps: float = 1e-5
+  axis_name: str | None = None
+  dtype: jnp.dtype = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: Array, *, train: bool) -> Array:
+    """[... c] -> [... c]; statistics and their update are float32.
+
+    Raises:
+      ValueError: the kind is none of the three.
+    """
+    if self.kind == 'none':
+      return x
+    if self.kind not in ('bn', 'frozen'):
+      raise ValueError(f"norm '{self.kind}' is unknown; there are: bn, frozen, none")
+    return nn.BatchNorm(
+      use_running_average=not train or self.kind == 'frozen',
+      momentum=self.momentum,
+      epsilon=self.eps,
+      dtype=self.dtype,
+      axis_name=self.axis_name if train else None,
+      use_fast_variance=False,  # the fast form loses everything when the mean is large (measured: std 313)
+      name='bn',
+    )(x)
+
+
+class Dropout(nn.Module):
+  """Dropout whose mask depends on the example's place in the global batch, not on the device count."""
+
+  rate: float
+  axis_name: str | None = None
+  per_channel: bool = False  # drop whole feature maps
+
+  @nn.compact
+  def __call__(self, x: Array, *, train: bool) -> Array:
+    """[b ... c] -> [b ... c], scaled by 1 / (1 - rate) where kept."""
+    if not train or self.rate == 0:
+      return x
+    row = jnp.arange(x.shape[0])
+    if self.axis_name is not None:
+      row = row + jax.lax.axis_index(self.axis_name) * x.shape[0]
+    shape = (1,) * (x.ndim - 2) + x.shape[-1:] if self.per_channel else x.shape[1:]
+    key = self.make_rng('dropout')
+    keep = jax.vmap(lambda r: jax.random.bernoulli(jax.random.fold_in(key, r), 1 - self.rate, shape))(row)
+    return jnp.where(keep, x / (1 - self.rate), jnp.zeros((), x.dtype))
