@@ -54,7 +54,7 @@ def eval_section() -> ml_collections.ConfigDict:
     scales=(1.0,),  # test-time scales; class probabilities are averaged
     flip=False,  # average with the mirrored image
     window=(),  # (height, width) of sliding windows in pixels, half overlapping; empty: whole images
-    recalibrate=0,  # training batches that re-estimate BatchNorm statistics first (SegNet); 0: the running ones
+    recalibrate=0,  # training batches that re-estimate BatchNorm statistics first; 0: the running ones
     overlays=8,  # pictures written beside each result: image, truth, prediction
   )
 
