@@ -246,6 +246,11 @@ def test_other_network_named(folder):
     restore(folder, template=less)
 
 
+# What TensorStore still has to say when its save has failed meets an event loop that Orbax has closed.
+failed_save_noise = pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning')
+
+
+@failed_save_noise
 def test_failed_saves_are_messages_and_the_next_one_works(tmp_path, monkeypatch):
   keeper = checkpoint.Checkpoints(tmp_path)
   keeper.save(10, state_of(10), {}, 0.5)
@@ -277,6 +282,7 @@ def test_failed_saves_are_messages_and_the_next_one_works(tmp_path, monkeypatch)
   keeper.close()
 
 
+@failed_save_noise
 def test_directory_removed_under_a_save(tmp_path):
   folder = tmp_path / 'checkpoints'
   keeper = checkpoint.Checkpoints(folder)
