@@ -1,0 +1,203 @@
+"""The train loop. There is one: a new kind of training is a new Task.
+
+Order matters: bad input first (nothing has been compiled or written yet), then restore, then steps. A
+step's loss is looked at before anything that follows from it is saved.
+"""
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import ml_collections
+import numpy as np
+from absl import logging
+
+from jseg.data import augment, pipeline
+from jseg.engine import checkpoint, evaluate, parallel, resolve, weights, writers
+from jseg.engine.meter import Meter
+from jseg.tasks.task import Task, TrainState
+from jseg.typing import Batch
+
+
+@dataclasses.dataclass
+class Run:
+  """A run that is ready to step: everything named by the config, found, checked and bound together."""
+
+  config: ml_collections.ConfigDict
+  workdir: pathlib.Path
+  spec: Any
+  source: Any
+  task: Task
+  evaluator: evaluate.Evaluator
+  checkpoints: checkpoint.Checkpoints
+  writers: writers.Writers
+  augment: augment.Augment
+
+  def batches(self, start: int) -> Iterator[Batch]:
+    """This process's rows of the global batches start, start + 1, ..."""
+    data = self.config.data
+    return pipeline.train_batches(
+      self.source,
+      seed=self.config.seed,
+      batch_size=data.batch_size,
+      augment=self.augment,
+      start=start,
+      process_index=jax.process_index(),
+      process_count=jax.process_count(),
+      threads=data.threads,
+      prefetch=data.prefetch,
+    )
+
+
+def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> dict[str, float]:
+  """Trains to config.train.steps, resuming by itself, and returns the last evaluation's scores.
+
+  Raises:
+    ValueError: bad input, before anything compiles; NonFiniteError (a ValueError) during training.
+  """
+  run, state = prepare(config, workdir)
+  start = int(state.step)
+  if parallel.is_lead():
+    writers.write_json(workdir / 'config.json', json.loads(config.to_json_best_effort()))
+  if start >= config.train.steps:
+    logging.info('already at step %d of %d: nothing to train', start, config.train.steps)
+  try:
+    return _loop(run, state, start)
+  finally:
+    run.checkpoints.close()
+    run.writers.close()
+
+
+def prepare(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> tuple[Run, TrainState]:
+  """Finds and checks everything; returns the run with its state on the host, restored or fresh."""
+  if config.resume not in ('auto', 'must', 'never'):
+    raise ValueError(f"resume '{config.resume}' is unknown; there are: auto, must, never")
+  parallel.check_batch(config.data.batch_size, 'data.batch_size')
+  per_device = config.data.batch_size // jax.device_count()
+  if config.optim.accumulate < 1 or per_device % config.optim.accumulate:
+    raise ValueError(
+      f'optim.accumulate is {config.optim.accumulate}; it must divide the {per_device} images of each device'
+    )
+  spec = resolve.spec(config)
+  source = resolve.source(config, config.data.train_split)
+  eval_source = resolve.source(config, config.eval.split)
+  crop = resolve.as_tuple(config.data.crop)
+  change = resolve.construct(augment.Augment, 'augment', resolve.options(config.augment), crop=crop)
+  first = source[0]['image'].shape
+  shape = (*crop, first[2]) if crop else first
+  task = resolve.task(config, spec, shape)
+  evaluator = evaluate.Evaluator(config, task, eval_source)
+  template = jax.eval_shape(lambda key: task.init(key, shape), jax.random.key(0))
+  evaluator.check(template)
+  checkpoints = checkpoint.Checkpoints(workdir / 'checkpoints', keep=config.train.keep)
+  state = _start(config, workdir, task, shape, template, checkpoints)
+  out = writers.Writers(workdir, lead=parallel.is_lead(), start_step=int(state.step))
+  return Run(config, workdir, spec, source, task, evaluator, checkpoints, out, change), state
+
+
+def _start(
+  config, workdir, task: Task, shape, template: TrainState, checkpoints: checkpoint.Checkpoints
+) -> TrainState:
+  """The state to begin with, by the config's `resume` and `init_from`."""
+  existing = checkpoints.latest_step()
+  if config.resume == 'never' and existing is not None:
+    raise ValueError(
+      f"resume is 'never', but {workdir} holds a run at step {existing}; name another --workdir"
+    )
+  if config.resume == 'must' and existing is None:
+    raise ValueError(f"resume is 'must', but {workdir}/checkpoints holds no checkpoint")
+  if existing is not None:
+    restored = checkpoints.restore(template)
+    assert restored is not None
+    state = restored[0]
+    logging.info('resuming at step %d', int(state.step))
+    return state
+  state = jax.device_get(jax.jit(lambda key: task.init(key, shape))(jax.random.key(config.seed)))
+  if config.init_from:
+    state, report = weights.init_from(config.init_from, state)
+    for line in report:
+      logging.info('%s', line)
+  return state
+
+
+def _loop(run: Run, host_state: TrainState, start: int) -> dict[str, float]:
+  """Steps from `start` to the end; evaluates, saves and logs when due."""
+  config = run.config
+  total = config.train.steps
+  step_fn = parallel.pmapped_train(run.task.train_step)
+  state = parallel.replicate(host_state)
+  del host_state
+  meter = Meter(config, run.task, run.source, run.checkpoints, run.writers)
+  scores: dict[str, float] = {}
+  batches = run.batches(start)
+  key = jax.random.key(config.seed)
+  # On a CPU two steps in flight can starve each other's collectives, so each is awaited at once.
+  lag = 0 if jax.default_backend() == 'cpu' else 1
+  for step in range(start + 1, total + 1):
+    batch = meter.waiting(lambda: next(batches))
+    state, sums = step_fn(state, parallel.shard(batch), key)
+    meter.add(step, sums, batch['index'])
+    meter.settle(lag)
+    for message in run.checkpoints.poll():
+      logging.error('%s', message)
+    if step % config.train.log_every == 0 or step == total:
+      meter.settle(0)
+      meter.report(step)
+    last = step == total
+    if last or (config.eval.every and step % config.eval.every == 0):
+      meter.settle(0)
+      with meter.paused():
+        state, scores = _evaluate(run, state, step)
+        _save(run, state, step, scores)
+    elif step % config.train.save_every == 0:
+      meter.settle(0)
+      _save(run, state, step, None)
+  run.checkpoints.wait()
+  for message in run.checkpoints.poll():
+    logging.error('%s', message)
+  return scores
+
+
+def _save(run: Run, state: TrainState, step: int, scores: dict[str, float] | None) -> None:
+  value = None if scores is None else scores[run.task.best]
+  run.checkpoints.save(step, parallel.unreplicate(state), {'data': run.config.data.name}, value)
+
+
+def _evaluate(run: Run, state: TrainState, step: int) -> tuple[TrainState, dict[str, float]]:
+  """Scores of the state, after re-estimating its statistics if asked; writes table, result file, panels."""
+  if run.config.train.recalibrate:
+    state = _recalibrated(run, state, step)
+  result = run.evaluator(state)
+  if parallel.is_lead():
+    evaluate.write(run.workdir, result, run.spec, run.evaluator.protocol(run.spec), step)
+    host = parallel.unreplicate(state)
+    panels = evaluate.overlays(
+      run.workdir, run.task, host, run.evaluator.source, run.spec, run.config.eval.overlays
+    )
+    for number, panel in enumerate(panels):
+      run.writers.panel(step, f'{run.config.eval.split}/{number}', panel)
+    run.writers.scalars(step, result.scores, split=run.config.eval.split)
+    if step == run.config.train.steps:
+      print(evaluate.table(result, run.spec))
+  return state, result.scores
+
+
+def _recalibrated(run: Run, state: TrainState, step: int) -> TrainState:
+  """The state with BatchNorm statistics averaged over whole training batches.
+
+  Source: SegNet-Tutorial's compute_bn_statistics.py: one pass that averages batch means and (unbiased)
+  batch variances. Training itself never reads running statistics, so it is not disturbed.
+  """
+  statistics = parallel.pmapped(run.task.statistics_step, extra=1)
+  batches = run.batches(step)
+  count, mean = run.config.train.recalibrate, None
+  for _ in range(count):
+    batch = next(batches)
+    found = parallel.unreplicate(statistics(state, parallel.shard(batch), jax.random.key(run.config.seed)))
+    part = jax.tree.map(lambda x: np.asarray(x, np.float64) / count, found)
+    mean = part if mean is None else jax.tree.map(np.add, mean, part)
+  as_before = jax.tree.map(lambda x, old: x.astype(old.dtype), mean, parallel.unreplicate(state.model_state))
+  return state.replace(model_state=parallel.replicate(as_before))
