@@ -104,6 +104,8 @@ def variant(config: ml_collections.ConfigDict, arg: str | None) -> ml_collection
     raise ValueError(f"config variant '{arg}' is unknown; there are: '' (the full run) and 'quick'")
   size = 64
   config.data.name, config.data.source, config.data.train_split = 'shapes', '', 'train'
+  if 'class_weights' in config.task:
+    config.task.class_weights = 'none'  # a published list belongs to its dataset
   config.data.options = section(size=size, train=32, val=8)
   config.data.batch_size, config.data.crop, config.data.threads = 8, (size, size), 2
   config.eval.split, config.eval.every, config.eval.batch_size = 'val', 0, 8

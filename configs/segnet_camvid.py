@@ -21,7 +21,8 @@ def get_config(arg: str = ''):
   config.data.name, config.data.batch_size = 'camvid', 4
   config.optim.name, config.optim.lr, config.optim.momentum = 'sgd', 1e-3, 0.9
   config.optim.weight_decay = 5e-4
-  config.optim.groups = (('bias', 2.0, 0.0),)
+  # Caffe's convolutions: biases at twice the rate, not decayed; its BN layers decay both of theirs.
+  config.optim.groups = (('bn/bias', 1.0, 1.0), ('bias', 2.0, 0.0))
   config.eval.split, config.eval.every = 'val', 1000
   config.train.steps, config.train.save_every, config.train.recalibrate = 40_000, 500, 92
   return base.variant(config, arg)
