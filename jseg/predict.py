@@ -23,7 +23,7 @@ from PIL import Image
 
 from jseg.data import labels as label_images
 from jseg.data import photos
-from jseg.engine import checkpoint, resolve, workdirs
+from jseg.engine import resolve, weights, workdirs
 
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Of the trained run.')
 _IMAGES = flags.DEFINE_string('images', None, 'A photo, or a folder of photos.')
@@ -56,12 +56,8 @@ def load(workdir: str | pathlib.Path, which: str = 'best') -> Predictor:
   """
   workdir = pathlib.Path(workdir).expanduser().absolute()
   config = workdirs.get_config(str(workdir))
-  spec = resolve.spec(config)
-  params, model_state, meta = checkpoint.restore_params(str(workdir), which)
-  task = resolve.task(config, spec, tuple(meta['image_shape']))
-  template = jax.eval_shape(lambda key: task.init(key, tuple(meta['image_shape'])), jax.random.key(0))
-  state = template.replace(step=np.zeros((), np.int32), params=params, model_state=model_state, opt_state=(), ema=params)
-  return Predictor(spec, jax.jit(task.predict_step), state)
+  task, state, _ = weights.trained(config, workdir, which)
+  return Predictor(resolve.spec(config), jax.jit(task.predict_step), state)
 
 
 def main(_: Sequence[str]) -> None:
@@ -87,7 +83,9 @@ def _run() -> None:
     overlay = label_images.overlay(image, predictions, predictor.spec.palette)
     Image.fromarray(overlay).save(output / f'{path.stem}_overlay.png')
     shares = np.bincount(predictions.ravel(), minlength=predictor.spec.num_classes) / predictions.size
-    found = ', '.join(f'{predictor.spec.classes[k]} {shares[k]:.0%}' for k in np.argsort(-shares)[:4] if shares[k] > 0)
+    found = ', '.join(
+      f'{predictor.spec.classes[k]} {shares[k]:.0%}' for k in np.argsort(-shares)[:4] if shares[k] > 0
+    )
     print(f'{number}/{len(paths)} {path.name} {image.shape[1]}x{image.shape[0]}: {found}', flush=True)
 
 

@@ -17,9 +17,7 @@ def _case(seed=0, k=4):
 
 
 def test_uniform_logits_cost_log_k():
-  total, count = losses.cross_entropy(
-    jnp.zeros((1, 2, 3, 5)), jnp.zeros((1, 2, 3), jnp.uint8), jnp.ones(5)
-  )
+  total, count = losses.cross_entropy(jnp.zeros((1, 2, 3, 5)), jnp.zeros((1, 2, 3), jnp.uint8), jnp.ones(5))
   assert count == 6
   np.testing.assert_allclose(total, 6 * np.log(5), rtol=1e-6)
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from jseg.data import labels as label_images
 from jseg.data import pipeline
-from jseg.engine import checkpoint, parallel, resolve, writers
+from jseg.engine import parallel, resolve, weights, writers
 from jseg.tasks import metrics
 from jseg.tasks.task import Task, TrainState
 
@@ -61,11 +61,10 @@ class Evaluator:
 
   def __call__(self, state: TrainState) -> Result:
     """Scores of a replicated state over the whole split; the same in every process."""
-    total, images = None, 0
+    total = None
     for batch in self._batches():
       sums = self._step(state, parallel.shard(batch))
       total = add(total, parallel.unreplicate(sums))
-      images += int(batch['valid'].sum())
     assert total is not None  # a source without examples was refused when it was opened
     return Result(self._task.summarise(total), total, len(self.source))
 
@@ -163,14 +162,11 @@ def overlays(
 def run(config: ml_collections.ConfigDict, workdir: pathlib.Path, which: str) -> Result:
   """Measures the workdir's 'best' or 'latest' checkpoint: prints the table, writes result and overlays."""
   spec = resolve.spec(config)
+  task, state, meta = weights.trained(config, workdir, which)
   source = resolve.source(config, config.eval.split)
-  shape = source[0]['image'].shape
-  task = resolve.task(config, spec, shape)
   evaluator = Evaluator(config, task, source)
-  template = jax.eval_shape(lambda key: task.init(key, shape), jax.random.key(0))
-  restored = checkpoint.restore_existing(workdir / 'checkpoints', template, which)
-  state = restored[0]
-  step = int(state.step)
+  evaluator.check(state)
+  step = meta['step']
   logging.info('evaluating step %d on %d images of %s', step, len(source), config.eval.split)
   result = evaluator(parallel.replicate(state))
   if parallel.is_lead():

@@ -35,6 +35,7 @@ class Run:
   checkpoints: checkpoint.Checkpoints
   writers: writers.Writers
   augment: augment.Augment
+  image_shape: tuple[int, int, int]
 
   def batches(self, start: int) -> Iterator[Batch]:
     """This process's rows of the global batches start, start + 1, ..."""
@@ -92,29 +93,30 @@ def prepare(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> tuple[R
   evaluator = evaluate.Evaluator(config, task, eval_source)
   template = jax.eval_shape(lambda key: task.init(key, shape), jax.random.key(0))
   evaluator.check(template)
+  if config.train.recalibrate and not template.model_state:
+    raise ValueError(
+      f"train.recalibrate is {config.train.recalibrate}, but '{config.model.name}' has no BatchNorm statistics"
+    )
   checkpoints = checkpoint.Checkpoints(workdir / 'checkpoints', keep=config.train.keep)
   state = _start(config, workdir, task, shape, template, checkpoints)
   out = writers.Writers(workdir, lead=parallel.is_lead(), start_step=int(state.step))
-  return Run(config, workdir, spec, source, task, evaluator, checkpoints, out, change), state
+  return Run(config, workdir, spec, source, task, evaluator, checkpoints, out, change, shape), state
 
 
 def _start(
   config, workdir, task: Task, shape, template: TrainState, checkpoints: checkpoint.Checkpoints
 ) -> TrainState:
   """The state to begin with, by the config's `resume` and `init_from`."""
-  existing = checkpoints.latest_step()
-  if config.resume == 'never' and existing is not None:
+  if config.resume == 'never' and checkpoints.steps():
     raise ValueError(
-      f"resume is 'never', but {workdir} holds a run at step {existing}; name another --workdir"
+      f"resume is 'never', but {workdir} holds step {checkpoints.latest_step()} of a run; name another"
     )
-  if config.resume == 'must' and existing is None:
+  restored = checkpoints.restore(template)
+  if restored is not None:
+    logging.info('resuming at step %d', int(restored[0].step))
+    return restored[0]
+  if config.resume == 'must':
     raise ValueError(f"resume is 'must', but {workdir}/checkpoints holds no checkpoint")
-  if existing is not None:
-    restored = checkpoints.restore(template)
-    assert restored is not None
-    state = restored[0]
-    logging.info('resuming at step %d', int(state.step))
-    return state
   state = jax.device_get(jax.jit(lambda key: task.init(key, shape))(jax.random.key(config.seed)))
   if config.init_from:
     state, report = weights.init_from(config.init_from, state)
@@ -163,7 +165,8 @@ def _loop(run: Run, host_state: TrainState, start: int) -> dict[str, float]:
 
 def _save(run: Run, state: TrainState, step: int, scores: dict[str, float] | None) -> None:
   value = None if scores is None else scores[run.task.best]
-  run.checkpoints.save(step, parallel.unreplicate(state), {'data': run.config.data.name}, value)
+  meta = {'step': step, 'image_shape': list(run.image_shape)}
+  run.checkpoints.save(step, parallel.unreplicate(state), meta, value)
 
 
 def _evaluate(run: Run, state: TrainState, step: int) -> tuple[TrainState, dict[str, float]]:

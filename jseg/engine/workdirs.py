@@ -34,7 +34,9 @@ def get_config(workdir: str) -> ml_collections.ConfigDict:
   """
   path = pathlib.Path(workdir) / 'config.json'
   if not path.is_file():
-    raise ValueError(f'{workdir} holds no run: there is no {path.name}; train one there first, or name another')
+    raise ValueError(
+      f'{workdir} holds no run: there is no {path.name}; train one there first, or name another'
+    )
   return ml_collections.ConfigDict(_tuples(json.loads(path.read_text()))).lock()
 
 
