@@ -95,7 +95,7 @@ def prepare(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> tuple[R
   evaluator.check(template)
   if config.train.recalibrate and not template.model_state:
     raise ValueError(
-      f"train.recalibrate is {config.train.recalibrate}, but '{config.model.name}' has no BatchNorm statistics"
+      f"train.recalibrate is {config.train.recalibrate}, but '{config.model.name}' has no such statistics"
     )
   checkpoints = checkpoint.Checkpoints(workdir / 'checkpoints', keep=config.train.keep)
   state = _start(config, workdir, task, shape, template, checkpoints)
