@@ -39,7 +39,8 @@ def cross_entropy(
     raise ValueError(f"normalise '{normalise}' is unknown; there are: {', '.join(NORMALISE)}")
   known = labels != IGNORE_LABEL
   # A select over the classes: the gradient of take_along_axis is a scatter, slow on every backend.
-  chosen = labels[..., None] == jnp.arange(logits.shape[-1], dtype=labels.dtype)  # [b h w k]
+  classes = jnp.arange(logits.shape[-1])[None, None, None]
+  chosen = labels[..., None] == classes  # [b h w k]
   log_sum = jax.nn.logsumexp(logits, axis=-1)
   loss = log_sum - jnp.sum(jnp.where(chosen, logits, 0), axis=-1)
   weights = jnp.sum(jnp.where(chosen, class_weights[None, None, None], 0), axis=-1)  # [b h w], 0 where void

@@ -26,7 +26,7 @@ class TrainState:
   opt_state: the optimiser's. ema: averaged weights, or {} when averaging is off.
   """
 
-  step: Array
+  step: Any  # an array in training, a shape in a template
   params: Params
   model_state: Any
   opt_state: Any
