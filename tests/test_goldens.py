@@ -6,6 +6,7 @@ and inputs are rebuilt from names by golden_rule.py. A file is checked by the ro
 sizes, batch, classes and channels are read from the file.
 """
 
+import functools
 import json
 import os
 import pathlib
@@ -19,8 +20,9 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from jseg.convert import caffe_segnet, torch_unet
-from jseg.models import segnet, segnet_basic, unet
+from jseg.convert import caffe_segnet, torch_fcn, torch_unet, torch_vgg
+from jseg.models import blocks, fcn, segnet, segnet_basic, unet
+from jseg.models.encoders import vgg
 from jseg.ops import conv, normalise, pool, resize
 
 FOLDER = pathlib.Path(os.environ.get('JSEG_GOLDENS') or pathlib.Path(__file__).parent / 'goldens')
@@ -81,7 +83,32 @@ def _jvanvugt(arrays: Arrays) -> nn.Module:
   )
 
 
+def _fcn(arrays: Arrays, *, at_once: bool = False) -> nn.Module:
+  stride = {0: 32, 1: 16, 2: 8}[sum(f'score_pool{i}.weight' in arrays for i in (3, 4))]
+  classes = len(arrays['score_fr.bias'])
+  return fcn.Model(num_classes=classes, stride=stride, at_once=at_once, deconv='learned')
+
+
+def _fcn_tap(name: str) -> Place:
+  return (name,) if name in ('fc6', 'fc7') else name  # recorded before their ReLU
+
+
+def _vgg(arrays: Arrays) -> nn.Module:
+  norm = 'bn' if 'features.1.running_mean' in arrays else 'none'
+  return vgg.Classifier(num_classes=len(arrays['classifier.6.bias']), norm=norm)
+
+
+def _vgg_tap(pools: tuple[int, ...]) -> Callable[[str], Place]:
+  """torchvision numbers its layers; `pools` are the numbers of the five pools."""
+  names = {f'features.{number}': f'pool{i}' for i, number in enumerate(pools, start=1)}
+  return {**names, 'avgpool': 'avgpool'}.__getitem__
+
+
 NETWORKS = {
+  'fcn32s_vgg16': Network(_fcn, torch_fcn.fcn, _fcn_tap),
+  'fcn16s_vgg16': Network(_fcn, torch_fcn.fcn, _fcn_tap),
+  'fcn8s_vgg16': Network(_fcn, torch_fcn.fcn, _fcn_tap),
+  'fcn8s_atonce_vgg16': Network(functools.partial(_fcn, at_once=True), torch_fcn.fcn, _fcn_tap),
   'segnet': Network(
     lambda a: segnet.Model(num_classes=len(a['conv11d.bias'])),
     caffe_segnet.segnet_onera,
@@ -107,20 +134,25 @@ NETWORKS = {
     torch_unet.milesial,
     _milesial_tap,
   ),
+  'vgg16': Network(_vgg, torch_vgg.classifier, _vgg_tap((4, 9, 16, 23, 30))),
+  'vgg16_bn': Network(_vgg, torch_vgg.classifier, _vgg_tap((6, 13, 23, 33, 43))),
 }
 
 
+def _is_slow(path: pathlib.Path) -> bool:
+  """Whether parameters times pixels say seconds rather than moments."""
+  if path.suffix != '.json' or path.stem not in NETWORKS:
+    return False
+  golden = golden_rule.load(path)
+  return golden['trainable_params'] * sum(np.prod(e['shape'][2:]) for e in golden['input'].values()) > 1.5e12
+
+
 def files(pattern: str) -> list[Any]:
-  """The fixtures as test parameters; those of big networks are marked slow."""
-  found = []
-  for path in sorted(FOLDER.glob(pattern)):
-    big = (
-      path.suffix == '.json'
-      and path.stem in NETWORKS
-      and json.loads(path.read_text())['trainable_params'] > 5e7
-    )
-    found.append(pytest.param(path, id=path.stem, marks=[pytest.mark.slow] if big else []))
-  return found
+  """The fixtures as test parameters."""
+  return [
+    pytest.param(path, id=path.stem, marks=[pytest.mark.slow] if _is_slow(path) else [])
+    for path in sorted(FOLDER.glob(pattern))
+  ]
 
 
 def test_the_folder_has_fixtures():
@@ -267,8 +299,6 @@ def check_norm_act(case: Case) -> None:
 
 
 def _check_batch_norm(case: Case) -> None:
-  from jseg.models import blocks
-
   layer = blocks.Norm(momentum=1 - case.options['momentum_torch'], eps=case.options['eps'])
   variables = {
     'params': {'bn': {'scale': case['scale'], 'bias': case['bias']}},

@@ -5,6 +5,8 @@ right. Padding never wins a maximum. Of equal maxima the first in row-major orde
 the gradient (Caffe and torch agree on this).
 """
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -46,10 +48,6 @@ def _slices(x: Array, kernel: int, stride: int, padding: int, ceil_mode: bool) -
   after = [(m - 1) * stride + kernel - padding - n for m, n in zip(counts, x.shape[1:3], strict=True)]
   pads = ((0, 0, 0), (padding, after[0], 0), (padding, after[1], 0), (0, 0, 0))
   x = lax.pad(jnp.asarray(x), jnp.array(-jnp.inf, x.dtype), pads)
-  if kernel == stride:  # windows tile the map: a reshape is cheaper than strided slices, above all backwards
-    b, h, w, c = x.shape
-    tiles = x.reshape(b, h // kernel, kernel, w // kernel, kernel, c)
-    return [(i, j, tiles[:, :, i, :, j]) for i in range(kernel) for j in range(kernel)]
   spans = [(m - 1) * stride + 1 for m in counts]
   return [
     (i, j, x[:, i : i + spans[0] : stride, j : j + spans[1] : stride])
@@ -71,6 +69,8 @@ def max_pool(
   Raises:
     ValueError: no window fits.
   """
+  if (kernel, stride, padding) == (2, 2, 0):
+    return max_pool_2x2(x, ceil_mode=ceil_mode)[0]
   (_, _, best), *others = _slices(x, kernel, stride, padding, ceil_mode)
   for _, _, value in others:
     best = jnp.where(_wins(value, best), value, best)
@@ -114,13 +114,54 @@ def max_pool_2x2(x: Array, *, ceil_mode: bool = False) -> tuple[jax.Array, jax.A
   Raises:
     ValueError: floor mode and a side of one pixel.
   """
-  (_, _, best), *others = _slices(x, 2, 2, 0, ceil_mode)
+  sides = [2 * output_size(n, kernel=2, stride=2, ceil_mode=ceil_mode) for n in x.shape[1:3]]
+  x = _fit(x, sides, -jnp.inf)
+  (_, best), *others = _quarters(lax.stop_gradient(x))
   place = jnp.zeros(best.shape, jnp.uint8)
-  for i, j, value in others:
+  for i, value in others:
     wins = _wins(value, best)
-    best = jnp.where(wins, value, best)
-    place = jnp.where(wins, jnp.uint8(2 * i + j), place)
-  return best, place
+    best, place = jnp.where(wins, value, best), jnp.where(wins, jnp.uint8(i), place)
+  return _pick(x, place), place
+
+
+def _fit(x: Array, sides: Sequence[int], value: float) -> jax.Array:
+  """x [b h w c] cut or filled with the value at its right and lower end to have these sides."""
+  ends = [(0, new - old, 0) for new, old in zip(sides, x.shape[1:3], strict=True)]
+  return lax.pad(jnp.asarray(x), jnp.array(value, x.dtype), ((0, 0, 0), *ends, (0, 0, 0)))
+
+
+def _quarters(x: jax.Array) -> list[tuple[int, jax.Array]]:
+  """The four places of the 2x2 windows of x [b 2h 2w c], each [b h w c]."""
+  b, h, w, c = x.shape
+  tiles = x.reshape(b, h // 2, 2, w // 2, 2, c)  # cheaper than strided slices
+  return [(i, tiles[:, :, i // 2, :, i % 2]) for i in range(4)]
+
+
+# Picking and putting are each other's transposes; saying so keeps both directions a select over the window,
+# and keeps for the gradient only the places, a quarter of a float each.
+
+
+@jax.custom_vjp
+def _pick(x: jax.Array, place: jax.Array) -> jax.Array:
+  """From each 2x2 window of x [b 2h 2w c] the value at its place [b h w c]."""
+  (_, y), *others = _quarters(x)
+  for i, value in others:
+    y = jnp.where(place == i, value, y)
+  return y
+
+
+@jax.custom_vjp
+def _put(x: jax.Array, place: jax.Array) -> jax.Array:
+  """[b h w c] -> [b 2h 2w c]: each value at its place of a 2x2 window, zeros elsewhere."""
+  b, h, w, c = x.shape
+  window = jnp.arange(4, dtype=jnp.uint8).reshape(1, 1, 2, 1, 2, 1)
+  here = place[:, :, None, :, None, :] == window
+  y = jnp.where(here, x[:, :, None, :, None, :], jnp.zeros((), x.dtype))
+  return y.reshape(b, 2 * h, 2 * w, c)
+
+
+_pick.defvjp(lambda x, place: (_pick(x, place), place), lambda place, ct: (_put(ct, place), None))
+_put.defvjp(lambda x, place: (_put(x, place), place), lambda place, ct: (_pick(ct, place), None))
 
 
 def flat_index(place: Array, size: tuple[int, int]) -> jax.Array:
@@ -174,17 +215,12 @@ def unpool_2x2(x: Array, place: Array, size: tuple[int, int]) -> jax.Array:
   """
   if x.shape != place.shape:
     raise ValueError(f'values {x.shape} and places {place.shape} differ in shape; they come from one pooling')
-  b, h, w, c = x.shape
+  _, h, w, _ = x.shape
   if not all(abs(n - 2 * m) <= 1 for n, m in zip(size, (h, w), strict=True)):
     raise ValueError(
       f'a map of {h}x{w} unpools to {2 * h}x{2 * w} give or take one, not to {size[0]}x{size[1]}'
     )
-  window = jnp.arange(4, dtype=jnp.uint8).reshape(1, 1, 2, 1, 2, 1)
-  here = jnp.asarray(place)[:, :, None, :, None, :] == window
-  y = jnp.where(here, jnp.asarray(x)[:, :, None, :, None, :], jnp.zeros((), x.dtype))
-  y = y.reshape(b, 2 * h, 2 * w, c)
-  pads = ((0, 0, 0), (0, size[0] - 2 * h, 0), (0, size[1] - 2 * w, 0), (0, 0, 0))
-  return lax.pad(y, jnp.zeros((), y.dtype), pads)
+  return _fit(_put(jnp.asarray(x), jnp.asarray(place)), size, 0)
 
 
 def avg_pool(
