@@ -12,7 +12,7 @@ from configs import unet_shapes
 
 REPO = pathlib.Path(__file__).resolve().parent.parent
 OVERRIDES = (
-  '--config.model.width=4', '--config.model.depth=2', '--config.data.options.size=16', '--config.data.crop=(16,16)',
+  '--config.model.width=4', '--config.model.depth=2', '--config.data.options.size=32', '--config.data.crop=(16,16)',
   '--config.train.log_every=1', '--config.optim.schedule=constant', '--config.eval.overlays=1',
 )  # fmt: skip
 
@@ -21,7 +21,7 @@ def tiny(steps=3, **changes):
   """The quick start's config, shrunk until a step takes milliseconds; changes: {'optim.lr': 0.1, ...}."""
   config = unet_shapes.get_config('quick')
   config.model.width, config.model.depth = 4, 2
-  config.data.options.size, config.data.crop = 16, (16, 16)
+  config.data.options.size, config.data.crop = 32, (16, 16)
   config.optim.schedule = 'constant'
   config.eval.overlays, config.train.steps = 1, steps
   for key, value in changes.items():

@@ -154,7 +154,9 @@ def test_statistics_step_gives_the_batch_alone():
 
 
 def test_overfits_two_images():
-  task = make(unet.Model(num_classes=CLASSES, axis_name=AXIS, width=8, depth=3, padding='same', norm='bn', dropout=0.0))
+  task = make(
+    unet.Model(num_classes=CLASSES, axis_name=AXIS, width=8, depth=3, padding='same', norm='bn', dropout=0.0)
+  )
   rng = np.random.default_rng(0)
   labels = np.kron(rng.integers(0, CLASSES, (2, 3, 4)), np.ones((4, 4))).astype(np.uint8)
   image = (labels[..., None] * 60 + rng.integers(0, 40, (*labels.shape, 3))).astype(np.uint8)

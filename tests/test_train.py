@@ -102,7 +102,9 @@ def test_a_loss_that_is_not_finite_stops_and_names_the_images(tmp_path):
 def test_init_from_reports_every_array(tmp_path):
   train.train(runs.tiny(steps=1), tmp_path / 'first')
   run, state = train.prepare(runs.tiny(steps=1), tmp_path / 'second')
-  smaller = dict(state.params, score={'kernel': np.ones((1, 1, 4, 3)), 'bias': np.zeros(3)}, extra={'bias': np.ones(2)})
+  smaller = dict(
+    state.params, score={'kernel': np.ones((1, 1, 4, 3)), 'bias': np.zeros(3)}, extra={'bias': np.ones(2)}
+  )
   del smaller['down0']
   merged, report = weights.init_from(str(tmp_path / 'first'), state.replace(params=smaller))
   text = '\n'.join(report)

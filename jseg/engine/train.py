@@ -4,10 +4,11 @@ Order matters: bad input first (nothing has been compiled or written yet), then 
 step's loss is looked at before anything that follows from it is saved.
 """
 
+import contextlib
 import dataclasses
 import json
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 
 import jax
@@ -37,7 +38,7 @@ class Run:
   augment: augment.Augment
   image_shape: tuple[int, int, int]
 
-  def batches(self, start: int) -> Iterator[Batch]:
+  def batches(self, start: int) -> Generator[Batch, None, None]:
     """This process's rows of the global batches start, start + 1, ..."""
     data = self.config.data
     return pipeline.train_batches(
@@ -117,7 +118,9 @@ def _start(
     return restored[0]
   if config.resume == 'must':
     raise ValueError(f"resume is 'must', but {workdir}/checkpoints holds no checkpoint")
-  state = jax.device_get(jax.jit(lambda key: task.init(key, shape))(jax.random.key(config.seed)))
+  # Compiled without optimisation: it runs once, and compiling would take longer than the first steps.
+  init = jax.jit(lambda key: task.init(key, shape), compiler_options={'xla_backend_optimization_level': 0})
+  state = jax.device_get(init(jax.random.key(config.seed)))
   if config.init_from:
     state, report = weights.init_from(config.init_from, state)
     for line in report:
@@ -127,40 +130,39 @@ def _start(
 
 def _loop(run: Run, host_state: TrainState, start: int) -> dict[str, float]:
   """Steps from `start` to the end; evaluates, saves and logs when due."""
-  config = run.config
-  total = config.train.steps
+  chosen, total = run.config.train, run.config.train.steps
   step_fn = parallel.pmapped_train(run.task.train_step)
   state = parallel.replicate(host_state)
-  del host_state
-  meter = Meter(config, run.task, run.source, run.checkpoints, run.writers)
+  key = jax.random.key(run.config.seed)
+  meter = Meter(run.config, run.task, run.source, run.checkpoints, run.writers)
   scores: dict[str, float] = {}
-  batches = run.batches(start)
-  key = jax.random.key(config.seed)
   # On a CPU two steps in flight can starve each other's collectives, so each is awaited at once.
   lag = 0 if jax.default_backend() == 'cpu' else 1
-  for step in range(start + 1, total + 1):
-    batch = meter.waiting(lambda: next(batches))
-    state, sums = step_fn(state, parallel.shard(batch), key)
-    meter.add(step, sums, batch['index'])
-    meter.settle(lag)
-    for message in run.checkpoints.poll():
-      logging.error('%s', message)
-    if step % config.train.log_every == 0 or step == total:
-      meter.settle(0)
-      meter.report(step)
-    last = step == total
-    if last or (config.eval.every and step % config.eval.every == 0):
-      meter.settle(0)
-      with meter.paused():
-        state, scores = _evaluate(run, state, step)
-        _save(run, state, step, scores)
-    elif step % config.train.save_every == 0:
-      meter.settle(0)
-      _save(run, state, step, None)
+  with contextlib.closing(run.batches(start)) as batches:
+    for step in range(start + 1, total + 1):
+      batch = meter.waiting(lambda: next(batches))
+      state, sums = step_fn(state, parallel.shard(batch), key)
+      meter.add(step, sums, batch['index'])
+      meter.settle(lag)
+      _report_failed_saves(run)
+      evaluating = step == total or (run.config.eval.every and step % run.config.eval.every == 0)
+      saving = evaluating or step % chosen.save_every == 0
+      if saving or step % chosen.log_every == 0:
+        meter.settle(0)
+      if step == total or step % chosen.log_every == 0:
+        meter.report(step)
+      if saving:
+        with meter.paused():
+          state, scores = _evaluate(run, state, step) if evaluating else (state, scores)
+          _save(run, state, step, scores if evaluating else None)
   run.checkpoints.wait()
+  _report_failed_saves(run)
+  return scores
+
+
+def _report_failed_saves(run: Run) -> None:
   for message in run.checkpoints.poll():
     logging.error('%s', message)
-  return scores
 
 
 def _save(run: Run, state: TrainState, step: int, scores: dict[str, float] | None) -> None:
@@ -195,12 +197,12 @@ def _recalibrated(run: Run, state: TrainState, step: int) -> TrainState:
   batch variances. Training itself never reads running statistics, so it is not disturbed.
   """
   statistics = parallel.pmapped(run.task.statistics_step, extra=1)
-  batches = run.batches(step)
+  key = jax.random.key(run.config.seed)
   count, mean = run.config.train.recalibrate, None
-  for _ in range(count):
-    batch = next(batches)
-    found = parallel.unreplicate(statistics(state, parallel.shard(batch), jax.random.key(run.config.seed)))
-    part = jax.tree.map(lambda x: np.asarray(x, np.float64) / count, found)
-    mean = part if mean is None else jax.tree.map(np.add, mean, part)
+  with contextlib.closing(run.batches(step)) as batches:
+    for _ in range(count):
+      found = parallel.unreplicate(statistics(state, parallel.shard(next(batches)), key))
+      part = jax.tree.map(lambda x: np.asarray(x, np.float64) / count, found)
+      mean = part if mean is None else jax.tree.map(np.add, mean, part)
   as_before = jax.tree.map(lambda x, old: x.astype(old.dtype), mean, parallel.unreplicate(state.model_state))
   return state.replace(model_state=parallel.replicate(as_before))
