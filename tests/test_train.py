@@ -1,5 +1,6 @@
 """The train loop: what a run writes, that it goes on exactly where it stopped, and how it refuses."""
 
+import contextlib
 import json
 import random
 import subprocess
@@ -8,8 +9,7 @@ import time
 import numpy as np
 import pytest
 
-from jseg.engine import checkpoint, evaluate, meter, train, weights
-from jseg.engine import workdirs
+from jseg.engine import checkpoint, evaluate, meter, train, weights, workdirs
 from tests import runs
 
 
@@ -101,7 +101,8 @@ def test_a_loss_that_is_not_finite_stops_and_names_the_images(tmp_path):
 
 def test_init_from_reports_every_array(tmp_path):
   train.train(runs.tiny(steps=1), tmp_path / 'first')
-  run, state = train.prepare(runs.tiny(steps=1), tmp_path / 'second')
+  with contextlib.ExitStack() as stack:
+    _, state = train.prepare(runs.tiny(steps=1), tmp_path / 'second', stack)
   smaller = dict(
     state.params, score={'kernel': np.ones((1, 1, 4, 3)), 'bias': np.zeros(3)}, extra={'bias': np.ones(2)}
   )
@@ -114,7 +115,6 @@ def test_init_from_reports_every_array(tmp_path):
   np.testing.assert_array_equal(merged.params['score']['kernel'], 1)
   there = checkpoint.restore_params(tmp_path / 'first', averaged=False)[0]
   np.testing.assert_array_equal(merged.params['up0']['conv1']['kernel'], there['up0']['conv1']['kernel'])
-  run.checkpoints.close()
 
 
 @pytest.mark.parametrize(

@@ -60,21 +60,23 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> dict[str,
   Raises:
     ValueError: bad input, before anything compiles; NonFiniteError (a ValueError) during training.
   """
-  run, state = prepare(config, workdir)
-  start = int(state.step)
-  if parallel.is_lead():
-    writers.write_json(workdir / 'config.json', json.loads(config.to_json_best_effort()))
-  if start >= config.train.steps:
-    logging.info('already at step %d of %d: nothing to train', start, config.train.steps)
-  try:
+  with contextlib.ExitStack() as stack:
+    run, state = prepare(config, workdir, stack)
+    start = int(state.step)
+    if parallel.is_lead():
+      writers.write_json(workdir / 'config.json', json.loads(config.to_json_best_effort()))
+    if start >= config.train.steps:
+      logging.info('already at step %d of %d: nothing to train', start, config.train.steps)
     return _loop(run, state, start)
-  finally:
-    run.checkpoints.close()
-    run.writers.close()
 
 
-def prepare(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> tuple[Run, TrainState]:
-  """Finds and checks everything; returns the run with its state on the host, restored or fresh."""
+def prepare(
+  config: ml_collections.ConfigDict, workdir: pathlib.Path, stack: contextlib.ExitStack
+) -> tuple[Run, TrainState]:
+  """Finds and checks everything; returns the run with its state on the host, restored or fresh.
+
+  `stack` closes what was opened, also when a later check fails.
+  """
   if config.resume not in ('auto', 'must', 'never'):
     raise ValueError(f"resume '{config.resume}' is unknown; there are: auto, must, never")
   parallel.check_batch(config.data.batch_size, 'data.batch_size')
@@ -98,9 +100,14 @@ def prepare(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> tuple[R
     raise ValueError(
       f"train.recalibrate is {config.train.recalibrate}, but '{config.model.name}' has no such statistics"
     )
-  checkpoints = checkpoint.Checkpoints(workdir / 'checkpoints', keep=config.train.keep)
+  folder = workdir / checkpoint.FOLDER
+  checkpoints = stack.enter_context(
+    contextlib.closing(checkpoint.Checkpoints(folder, keep=config.train.keep))
+  )
   state = _start(config, workdir, task, shape, template, checkpoints)
-  out = writers.Writers(workdir, lead=parallel.is_lead(), start_step=int(state.step))
+  out = stack.enter_context(
+    contextlib.closing(writers.Writers(workdir, lead=parallel.is_lead(), start_step=int(state.step)))
+  )
   return Run(config, workdir, spec, source, task, evaluator, checkpoints, out, change, shape), state
 
 
