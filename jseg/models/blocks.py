@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jseg.ops import conv
-from jseg.typing import Array
+from jseg.typing import Array, Dtype
 
 # N(0, sqrt(2 / fan_in)), the initialiser of He et al. 2015 ("MSRA" in Caffe).
 he_normal = nn.initializers.variance_scaling(2.0, 'fan_in', 'normal')
@@ -24,7 +24,7 @@ class Conv(nn.Module):
   dilation: int = 1
   groups: int = 1
   use_bias: bool = True
-  dtype: jnp.dtype = jnp.float32
+  dtype: Dtype = jnp.float32
   kernel_init: nn.initializers.Initializer = he_normal
 
   @nn.compact
@@ -42,7 +42,8 @@ class Conv(nn.Module):
       groups=self.groups,
     )
     if self.use_bias:
-      y = y + self.param('bias', nn.initializers.zeros, (self.features,), jnp.float32).astype(self.dtype)
+      bias = self.param('bias', nn.initializers.zeros, (self.features,), jnp.float32)
+      y = y + bias.astype(self.dtype)[None, None, None]
     return y
 
 
@@ -55,7 +56,7 @@ class ConvTranspose(nn.Module):
   padding: int = 0
   output_padding: int = 0
   use_bias: bool = True
-  dtype: jnp.dtype = jnp.float32
+  dtype: Dtype = jnp.float32
   kernel_init: nn.initializers.Initializer = he_normal
 
   @nn.compact
@@ -72,7 +73,8 @@ class ConvTranspose(nn.Module):
       output_padding=self.output_padding,
     )
     if self.use_bias:
-      y = y + self.param('bias', nn.initializers.zeros, (self.features,), jnp.float32).astype(self.dtype)
+      bias = self.param('bias', nn.initializers.zeros, (self.features,), jnp.float32)
+      y = y + bias.astype(self.dtype)[None, None, None]
     return y
 
 
@@ -87,7 +89,7 @@ class Norm(nn.Module):
   momentum: float = 0.9
   eps: float = 1e-5
   axis_name: str | None = None
-  dtype: jnp.dtype = jnp.float32
+  dtype: Dtype = jnp.float32
 
   @nn.compact
   def __call__(self, x: Array, *, train: bool) -> Array:

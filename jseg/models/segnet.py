@@ -14,7 +14,7 @@ from flax import linen as nn
 from jseg.models import blocks
 from jseg.models.encoders import vgg
 from jseg.ops import pool
-from jseg.typing import Array
+from jseg.typing import Array, Dtype
 
 
 class Model(nn.Module):
@@ -25,7 +25,7 @@ class Model(nn.Module):
   norm: str = 'bn'  # as blocks.Norm
   bn_eps: float = 1e-5
   bn_momentum: float = 0.9
-  dtype: jnp.dtype = jnp.float32
+  dtype: Dtype = jnp.float32
   axis_name: str | None = None
 
   @nn.compact

@@ -13,7 +13,7 @@ from flax import linen as nn
 
 from jseg.models import blocks
 from jseg.ops import normalise, pool
-from jseg.typing import Array
+from jseg.typing import Array, Dtype
 
 _DEPTH = 4
 
@@ -26,7 +26,7 @@ class Model(nn.Module):
   norm: str = 'bn'  # as blocks.Norm
   bn_eps: float = 1e-5
   bn_momentum: float = 0.9
-  dtype: jnp.dtype = jnp.float32
+  dtype: Dtype = jnp.float32
   axis_name: str | None = None
 
   @nn.compact

@@ -15,7 +15,7 @@ from jax import lax
 
 from jseg.models import blocks
 from jseg.ops import pool
-from jseg.typing import Array
+from jseg.typing import Array, Dtype
 
 
 def output_side(side: int, depth: int) -> int:
@@ -67,7 +67,7 @@ class DoubleConv(nn.Module):
   padding: int
   norm: str
   bn_momentum: float
-  dtype: jnp.dtype
+  dtype: Dtype
   axis_name: str | None
 
   @nn.compact
@@ -95,7 +95,7 @@ class Model(nn.Module):
   norm: str = 'none'  # as blocks.Norm; with one, the 3x3 convolutions have no bias
   bn_momentum: float = 0.9
   dropout: float = 0.5  # after the two deepest levels
-  dtype: jnp.dtype = jnp.float32
+  dtype: Dtype = jnp.float32
   axis_name: str | None = None
 
   @nn.compact

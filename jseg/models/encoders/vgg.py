@@ -10,7 +10,7 @@ from flax import linen as nn
 
 from jseg.models import blocks
 from jseg.ops import pool
-from jseg.typing import Array
+from jseg.typing import Array, Dtype
 
 # Convolutions in each of the five stages.
 STAGES = {16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
@@ -26,7 +26,7 @@ class Encoder(nn.Module):
   bn_momentum: float = 0.9
   first_padding: int = 1  # of the very first convolution; FCN pads by 100
   ceil_mode: bool = False  # pools round up, as in Caffe
-  dtype: jnp.dtype = jnp.float32
+  dtype: Dtype = jnp.float32
   axis_name: str | None = None
 
   strides = (2, 4, 8, 16, 32)
@@ -82,7 +82,7 @@ class Classifier(nn.Module):
   width: int = 64
   norm: str = 'none'
   dropout: float = 0.5
-  dtype: jnp.dtype = jnp.float32
+  dtype: Dtype = jnp.float32
   axis_name: str | None = None
 
   @nn.compact

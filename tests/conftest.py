@@ -1,0 +1,37 @@
+"""Eight CPU devices, types checked at run time, nothing fetched: settled before jax starts."""
+
+import os
+import pathlib
+import tempfile
+
+import pytest
+
+os.environ['JAX_PLATFORMS'] = 'cpu'
+os.environ['JAX_NUM_CPU_DEVICES'] = '8'
+# More fake devices than cores abort in a collective unless XLA's thread pool holds them all.
+os.environ['NPROC'] = '32'
+os.environ['HF_HUB_OFFLINE'] = '1'
+
+_REPO = pathlib.Path(__file__).resolve().parent.parent
+
+
+def pytest_configure(config):
+  """Checks shape annotations in every module of jseg that is imported from here on."""
+  import jax
+  import jaxtyping
+
+  jaxtyping.install_import_hook('jseg', 'beartype.beartype')
+  cache = pathlib.Path(tempfile.gettempdir()) / f'jseg-tests-{os.getuid()}'
+  jax.config.update('jax_compilation_cache_dir', str(cache))
+  jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)
+  jax.config.update('jax_numpy_rank_promotion', 'raise')
+
+
+@pytest.fixture(scope='session')
+def camvid_source() -> pathlib.Path:
+  """The folder of the real CamVid; tests that ask for it are skipped where it is absent."""
+  root = os.environ.get('JSEG_DATA_SOURCES', str(_REPO.parent / 'shared' / 'data'))
+  folder = pathlib.Path(root) / 'CamVid'
+  if not folder.is_dir():
+    pytest.skip(f'no {folder}; set JSEG_DATA_SOURCES to the folder that holds CamVid')
+  return folder
