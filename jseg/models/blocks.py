@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jseg.ops import conv
+from jseg.ops import batch_norm, conv
 from jseg.typing import Array, Dtype
 
 # N(0, sqrt(2 / fan_in)), the initialiser of He et al. 2015 ("MSRA" in Caffe).
@@ -79,10 +79,16 @@ class ConvTranspose(nn.Module):
 
 
 class Norm(nn.Module):
-  """Normalisation by name: bn | frozen | none.
+  """Normalisation by name: bn | frozen | batch | none.
 
-  bn: batch statistics in training, over all devices of `axis_name`; running ones (momentum as flax
-    counts it) otherwise. frozen: the running ones always. none: the identity.
+  bn: batch statistics in training, over all devices of `axis_name`; the running ones otherwise. They move
+    by running = momentum * running + (1 - momentum) * batch (torch counts the momentum from the other end),
+    and keep the unbiased variance, as torch's do.
+  frozen: the running ones always.
+  batch: batch statistics in training, those of each image by itself at test, so that a prediction does not
+    depend on the images beside it (FC-DenseNet's protocol, which tests images one by one). The running ones
+    are kept but not used.
+  none: the identity.
   """
 
   kind: str = 'bn'
@@ -93,24 +99,48 @@ class Norm(nn.Module):
 
   @nn.compact
   def __call__(self, x: Array, *, train: bool) -> Array:
-    """[... c] -> [... c]; statistics and their update are float32.
+    """[... c] -> [... c] in `dtype`; statistics and their update are float32.
 
     Raises:
-      ValueError: the kind is none of the three.
+      ValueError: the kind is none of the four.
     """
     if self.kind == 'none':
       return x
-    if self.kind not in ('bn', 'frozen'):
-      raise ValueError(f"norm '{self.kind}' is unknown; there are: bn, frozen, none")
-    return nn.BatchNorm(
-      use_running_average=not train or self.kind == 'frozen',
-      momentum=self.momentum,
-      epsilon=self.eps,
-      dtype=self.dtype,
-      axis_name=self.axis_name if train else None,
-      use_fast_variance=False,  # the fast form loses everything when the mean is large (measured: std 313)
-      name='bn',
-    )(x)
+    if self.kind not in ('bn', 'frozen', 'batch'):
+      raise ValueError(f"norm '{self.kind}' is unknown; there are: bn, frozen, batch, none")
+    return BatchNorm(self.kind, self.momentum, self.eps, self.axis_name, name='bn')(
+      x.astype(self.dtype), train=train
+    )
+
+
+class BatchNorm(nn.Module):
+  """What Norm runs under the name 'bn': parameters scale and bias, running mean and var in batch_stats."""
+
+  kind: str
+  momentum: float
+  eps: float
+  axis_name: str | None
+
+  @nn.compact
+  def __call__(self, x: Array, *, train: bool) -> Array:
+    """[... c] -> [... c] in x's dtype."""
+    shape = x.shape[-1:]
+    scale = self.param('scale', nn.initializers.ones, shape, jnp.float32)
+    bias = self.param('bias', nn.initializers.zeros, shape, jnp.float32)
+    mean = self.variable('batch_stats', 'mean', jnp.zeros, shape, jnp.float32)
+    var = self.variable('batch_stats', 'var', jnp.ones, shape, jnp.float32)
+    if train and self.kind != 'frozen':
+      # The axis is bound while training; a network being built runs on one device.
+      axis_name = None if self.is_initializing() else self.axis_name
+      y, batch_mean, batch_var, n = batch_norm.normalise(x, scale, bias, eps=self.eps, axis_name=axis_name)
+      if not self.is_initializing():
+        unbiased = batch_var * jnp.where(n > 1, n / jnp.maximum(n - 1, 1), 1)
+        mean.value = self.momentum * mean.value + (1 - self.momentum) * batch_mean
+        var.value = self.momentum * var.value + (1 - self.momentum) * unbiased
+      return y
+    if self.kind == 'batch':
+      return batch_norm.apply(x, scale, bias, *batch_norm.image_statistics(x), eps=self.eps)
+    return batch_norm.apply(x, scale, bias, mean.value, var.value, eps=self.eps)
 
 
 class Dropout(nn.Module):
