@@ -6,11 +6,12 @@ import os
 import pathlib
 import statistics
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 Example = dict[str, Any]  # image uint8 [h w 3] RGB, labels uint8 [h w] (void 255), id str, index int
 
 
+@runtime_checkable
 class Source(Protocol):
   """One split, by random access: `source[i]` is an example, for i in [0, len(source))."""
 
