@@ -33,7 +33,9 @@ class PreparedSource:
 
   def __init__(self, folder: pathlib.Path, split: str):
     skip = {'image': tfds.decode.SkipDecoding(), 'mask': tfds.decode.SkipDecoding()}
-    self._records = tfds.builder_from_directory(folder).as_data_source(split, decoders=skip)
+    builder = tfds.builder_from_directory(folder)
+    # TFDS's logging decorator hides the signature from the checker.
+    self._records = builder.as_data_source(split, decoders=skip)  # pyright: ignore[reportCallIssue]
     self._folder = folder
 
   def __len__(self) -> int:
