@@ -36,7 +36,9 @@ def test_two_processes_are_one(tmp_path):
   assert len(losses(two)) == 5
   assert len(list((two / 'results').glob('*.json'))) == 1
   assert sorted(p.name for p in (two / 'checkpoints').iterdir() if p.name.isdigit())[-1] == '5'
-  assert runs.scalars(one, 'val')[0]['mean_iu'] == pytest.approx(runs.scalars(two, 'val')[0]['mean_iu'], rel=1e-5)
+  assert runs.scalars(one, 'val')[0]['mean_iu'] == pytest.approx(
+    runs.scalars(two, 'val')[0]['mean_iu'], rel=1e-5
+  )
 
   assert local(broken, '--config.train.steps=3').returncode == 0
   assert local(broken, '--config.train.steps=5').returncode == 0
