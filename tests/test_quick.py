@@ -14,8 +14,8 @@ CONFIGS = sorted(p.stem for p in (runs.REPO / 'configs').glob('*_*.py') if not p
 
 def door(name, *flags):
   return subprocess.run(
-    [sys.executable, '-m', f'jseg.{name}', *flags], cwd=runs.REPO, env=runs.environment(), capture_output=True,
-    text=True, timeout=900, check=False,
+    [sys.executable, '-m', f'jseg.{name}', *flags], cwd=runs.REPO, env=runs.environment(),
+    capture_output=True, text=True, timeout=900, check=False,
   )  # fmt: skip
 
 
