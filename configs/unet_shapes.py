@@ -15,8 +15,9 @@ def get_config(arg: str = ''):
   config.model = base.section(name='unet', padding='same', norm='bn', width=16, depth=4, dropout=0.0)
   config.data.name = 'shapes'
   config.data.options = base.section(size=64, train=2000, val=200)
-  config.data.batch_size = 16
+  config.data.batch_size = 8
   config.augment = base.section(flip=True)
   config.optim.name, config.optim.lr, config.optim.schedule = 'adam', 3e-3, 'cosine'
-  config.train.steps, config.train.log_every, config.train.save_every = 500, 25, 250
+  config.optim.warmup = 90
+  config.train.steps, config.train.log_every, config.train.save_every = 900, 50, 300
   return base.variant(config, arg)

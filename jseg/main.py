@@ -70,7 +70,9 @@ def _parse(argv: Sequence[str]) -> list[str]:
   """Flags, with a config's own complaints turned into one line; evaluation reads the workdir's config."""
   try:
     return flags.FLAGS(_with_config(argv))
-  except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
+  except (AttributeError, KeyError) as error:  # the locked config's word for a key that it does not have
+    workdirs.fail('jseg.main', ValueError(f'the config has no key {error.args[0]}'))
+  except (flags.Error, TypeError, ValueError, OSError) as error:
     workdirs.fail('jseg.main', error)
 
 

@@ -13,7 +13,8 @@ from configs import unet_shapes
 REPO = pathlib.Path(__file__).resolve().parent.parent
 OVERRIDES = (
   '--config.model.width=4', '--config.model.depth=2', '--config.data.options.size=32',
-  '--config.data.crop=(16,16)', '--config.train.log_every=1', '--config.optim.schedule=constant', '--config.eval.overlays=1',
+  '--config.data.crop=(16,16)', '--config.train.log_every=1', '--config.optim.schedule=constant',
+  '--config.eval.overlays=1',
 )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from jseg.data import spec
 PIXELS = (10682767, 14750079, 623349, 20076880, 2845085, 6166762, 743859, 714595, 3719877, 405385, 184967)
 IMAGES = (366, 365, 366, 367, 349, 319, 351, 173, 360, 317, 201)
 VOID = 2503995
+PUBLISHED = tuple(0.5 * i for i in range(11))
 WEIGHTS = {
   'median_frequency': '0.2793 0.2017 4.7865 0.1490 1.0000 0.4217 3.8467 1.9736 0.7889 6.3747 8.8587',
   'enet': '5.792 4.440 34.022 3.447 15.912 9.020 32.014 32.479 13.207 38.388 44.135',
@@ -31,7 +32,7 @@ def make(**changes):
     'class_pixels': PIXELS,
     'class_image_pixels': tuple(n * 480 * 360 for n in IMAGES),
     'void_pixels': VOID,
-    'weights': {'published': tuple(range(11))},
+    'weights': {'published': PUBLISHED},
   }
   return spec.DatasetSpec(**(options | changes))
 
@@ -46,7 +47,7 @@ def test_weights_are_those_computed_elsewhere(rule):
 
 def test_plain_and_published_weights():
   assert make().class_weights('none') == (1.0,) * 11
-  assert make().class_weights('published') == tuple(range(11))
+  assert make().class_weights('published') == PUBLISHED
   assert make().num_classes == 11
 
 

@@ -33,7 +33,9 @@ class PreparedSource:
 
   def __init__(self, folder: pathlib.Path, split: str):
     skip = {'image': tfds.decode.SkipDecoding(), 'mask': tfds.decode.SkipDecoding()}
-    self._records = tfds.builder_from_directory(folder).as_data_source(split, decoders=skip)
+    builder = tfds.builder_from_directory(folder)
+    # TFDS's logging decorator hides the signature from the checker.
+    self._records = builder.as_data_source(split, decoders=skip)  # pyright: ignore[reportCallIssue]
     self._folder = folder
 
   def __len__(self) -> int:
@@ -92,7 +94,9 @@ def ensure(
   root.mkdir(parents=True, exist_ok=True)
   with lock(root / f'.{dataset.name}.lock', dataset.name):
     if not _matches(home, wanted):  # else another process made it while this one waited
-      _make(dataset, found, {**wanted, 'source': str(pathlib.Path(source).absolute())}, home, build)
+      _make(
+        dataset, found, {**wanted, 'source': str(pathlib.Path(source).expanduser().absolute())}, home, build
+      )
   return home / version
 
 
@@ -137,7 +141,7 @@ def run_builder(builder: tfds.core.GeneratorBasedBuilder, partial: pathlib.Path)
 
 def digest(found: verify.Scan, source: str) -> str:
   """A hash over names, sizes and modification times of the files a scan found, relative to the source."""
-  root = pathlib.Path(source).absolute()
+  root = pathlib.Path(source).expanduser().absolute()
   lines = [f'{split} {pair.id}' for split, pairs in found.pairs.items() for pair in pairs]
   lines += sorted(found.problems)
   for path in _files(found):

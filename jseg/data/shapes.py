@@ -2,7 +2,7 @@
 
 Image i is a pure function of (seed, split, i) and the size: nothing is stored, nothing is fetched. Colour and
 texture are drawn at random for every shape, so that only the outline tells the class. Outlines are not
-anti-aliased. One pixel of void lies along every outline, as in the VOC's label maps.
+anti-aliased. Along every outline the pixels on both sides are void, as a wider border is in the VOC's masks.
 """
 
 import math
@@ -19,10 +19,11 @@ KEYPOINTS = ('centre', 'top', 'right', 'bottom', 'left')
 SPLITS = ('train', 'val', 'test')
 
 MIN_SIZE = 32  # below, a shape is a few pixels across
-RADIUS = (0.12, 0.24)  # of the image side
-CANDIDATES = 6  # shapes tried for each image
-MIN_VISIBLE = 0.6  # of a shape's pixels inside the image, once later ones are laid on top
-CONTRAST = 70.0  # least distance of a shape's mean colour from the background's, in RGB units 0..255
+RADIUS = (0.16, 0.27)  # of the image side
+TURN = math.radians(30.0)  # greatest rotation, either way
+CANDIDATES = 5  # shapes tried for each image
+MIN_VISIBLE = 0.75  # of a shape's pixels inside the image, once later ones are laid on top
+CONTRAST = 90.0  # least distance of a shape's mean colour from the background's, in RGB units 0..255
 
 
 class Placed(NamedTuple):
@@ -102,8 +103,9 @@ def truth(owner: np.ndarray, placed: list[Placed]) -> spec.Example:
   classes = np.array([p.kind for p in placed], np.int32)
   labels = np.concatenate([[0], classes + 1]).astype(np.uint8)[owner + 1]
   edge = np.zeros(owner.shape, bool)
-  edge[:, :-1] |= owner[:, :-1] != owner[:, 1:]
-  edge[:-1] |= owner[:-1] != owner[1:]
+  across, down = owner[:, :-1] != owner[:, 1:], owner[:-1] != owner[1:]
+  for side, differs in ((edge[:, :-1], across), (edge[:, 1:], across), (edge[:-1], down), (edge[1:], down)):
+    side |= differs
   labels[edge] = IGNORE_LABEL
   masks = owner[None] == np.arange(len(placed))[:, None, None]
   tags = np.zeros(len(SHAPES), bool)
@@ -119,10 +121,10 @@ def truth(owner: np.ndarray, placed: list[Placed]) -> spec.Example:
 
 
 def place(rng: np.random.Generator, size: int) -> Placed:
-  """A random shape at a random place, turned at random, most of it inside the image."""
+  """A random shape at a random place, turned a little, most of it inside the image."""
   kind = int(rng.integers(len(SHAPES)))
   radius = rng.uniform(*RADIUS) * size
-  angle = rng.uniform(0.0, 2.0 * math.pi)
+  angle = rng.uniform(-TURN, TURN)
   cy, cx = rng.uniform(0.6 * radius, size - 0.6 * radius, 2)
   reach = math.ceil(radius) + 1
   y0, x0 = int(cy) - reach, int(cx) - reach  # a square that holds the whole shape
@@ -194,7 +196,7 @@ def tight_box(mask: np.ndarray) -> tuple[int, int, int, int]:
 
 def contrasting(rng: np.random.Generator, base: np.ndarray) -> np.ndarray:
   """A random colour at least `CONTRAST` away from `base`."""
-  while True:  # more than half of the colour cube qualifies whatever the base
+  while True:  # most of the colour cube qualifies whatever the base
     colour = rng.uniform(15, 240, 3)
     if np.linalg.norm(colour - base) >= CONTRAST:
       return colour
@@ -210,5 +212,5 @@ def texture(rng: np.random.Generator, colour: np.ndarray, height: int, width: in
   y, x = np.arange(height, dtype=np.float32) * fy, np.arange(width, dtype=np.float32) * fx
   # sin(y + x) as an outer sum of products: two sines a row and a column, not one a pixel.
   stripes = np.outer(np.sin(y), np.cos(x)) + np.outer(np.cos(y), np.sin(x))
-  image += (rng.uniform(0.0, 18.0) * stripes).astype(np.float32)[..., None]
+  image += (rng.uniform(0.0, 12.0) * stripes).astype(np.float32)[..., None]
   return image

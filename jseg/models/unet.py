@@ -60,6 +60,27 @@ def mirror(image: Array, before: int, size: tuple[int, int]) -> jax.Array:
   return image
 
 
+def join(skip: Array, up: Array, *, crop: bool) -> jax.Array:
+  """Concatenates two maps [b h w c], skip first, at one size.
+
+  Args:
+    skip: the contracting path's map.
+    up: the expanding path's.
+    crop: True: the skip is cut to the other's size, around its centre (an odd pixel more goes at the end);
+      False: the other is filled with zeros to the skip's size, the odd one at the end.
+  """
+  skip, up = jnp.asarray(skip), jnp.asarray(up)
+  for axis in (1, 2):
+    extra = skip.shape[axis] - up.shape[axis]
+    if crop:
+      skip = lax.slice_in_dim(skip, extra // 2, extra // 2 + up.shape[axis], axis=axis)
+    elif extra:
+      pads = [(0, 0)] * 4
+      pads[axis] = (extra // 2, extra - extra // 2)
+      up = jnp.pad(up, pads)
+  return jnp.concatenate([skip, up], axis=-1)
+
+
 class DoubleConv(nn.Module):
   """Two 3x3 convolutions, each followed by normalisation, if any, and ReLU."""
 
@@ -123,7 +144,7 @@ class Model(nn.Module):
       out[f'down{level}'] = x
     for level in range(self.depth - 2, -1, -1):
       x = blocks.ConvTranspose(self.width * 2**level, dtype=self.dtype, name=f'up{level}_conv')(x)
-      x = self._join(out[f'down{level}'], x)
+      x = join(out[f'down{level}'], x, crop=self.padding == 'valid')
       out[f'up{level}'] = x = self._double_conv(level, f'up{level}')(x, train=train)
     logits = blocks.Conv(self.num_classes, (1, 1), dtype=self.dtype, name='score')(x)
     if self.border == 'mirror':
@@ -134,18 +155,6 @@ class Model(nn.Module):
     padding = int(self.padding == 'same')
     features = self.width * 2**level
     return DoubleConv(features, padding, self.norm, self.bn_momentum, self.dtype, self.axis_name, name=name)
-
-  def _join(self, skip: jax.Array, up: jax.Array) -> jax.Array:
-    """Concatenates, skip first; the valid network crops the skip, the padded one pads what rounding lost."""
-    for axis in (1, 2):
-      extra = skip.shape[axis] - up.shape[axis]
-      if self.padding == 'valid':
-        skip = lax.slice_in_dim(skip, extra // 2, extra // 2 + up.shape[axis], axis=axis)
-      elif extra:
-        pads = [(0, 0)] * 4
-        pads[axis] = (extra // 2, extra - extra // 2)
-        up = jnp.pad(up, pads)
-    return jnp.concatenate([skip, up], axis=-1)
 
   def _check(self, h: int, w: int) -> None:
     """Raises the ValueErrors of __call__."""

@@ -1,0 +1,149 @@
+"""Every config loads, is locked, can be overridden, and has no key that nothing reads."""
+
+import ast
+import importlib
+import inspect
+import pathlib
+
+import ml_collections
+import pytest
+
+from configs import base
+
+REPO = pathlib.Path(__file__).resolve().parent.parent
+NAMES = sorted(p.stem for p in (REPO / 'configs').glob('*.py') if p.stem not in ('__init__', 'base'))
+# Sections whose keys are the options of a constructor: it, not base.py, says what exists.
+OPEN = ('model', 'task', 'augment', 'data.options')
+
+
+def load(name, arg=''):
+  return importlib.import_module(f'configs.{name}').get_config(arg)
+
+
+def leaves(config, prefix=''):
+  for key, value in config.items():
+    path = f'{prefix}{key}'
+    if isinstance(value, ml_collections.ConfigDict):
+      yield from leaves(value, f'{path}.')
+    else:
+      yield path, value
+
+
+def is_open(path):
+  return any(path.startswith(f'{section}.') for section in OPEN) and path not in ('model.name', 'task.name')
+
+
+@pytest.mark.parametrize('arg', ['', 'quick'])
+@pytest.mark.parametrize('name', NAMES)
+def test_loads_and_is_locked(name, arg):
+  config = load(name, arg)
+  with pytest.raises(AttributeError):
+    config.optim.learning_rate = 0.1
+  with pytest.raises(AttributeError):
+    config.sead = 1
+  with pytest.raises((TypeError, ValueError)):
+    config.train.steps = 'many'
+  known = {path: value for path, value in leaves(base.get_config()) if not is_open(path)}
+  found = {path: value for path, value in leaves(config) if not is_open(path)}
+  assert found.keys() == known.keys()
+  for path, value in leaves(config):
+    assert isinstance(value, (int, float, str, bool, tuple)), f'{path}: {value!r} cannot be overridden'
+    if path in known:
+      assert type(value) is type(known[path]), f'{path}: {value!r} has another type than in base.py'
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_quick_is_quick(name):
+  config = load(name, 'quick')
+  assert config.data.name == 'shapes' and config.data.source == ''
+  assert config.train.steps <= 5 and max(config.data.crop) <= 64
+  assert config.model.name == load(name).model.name
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_unknown_variant_is_named(name):
+  with pytest.raises(ValueError, match="variant 'fast' is unknown; there are: '' .* and 'quick'"):
+    load(name, 'fast')
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_file_is_short_documented_and_imports_only_base(name):
+  path = REPO / 'configs' / f'{name}.py'
+  tree = ast.parse(path.read_text())
+  assert len(path.read_text().splitlines()) <= 60
+  assert f'configs/{name}.py' in ast.get_docstring(tree), 'the docstring says what to type'
+  for node in ast.walk(tree):
+    assert not isinstance(node, ast.Import) or node.names[0].name == 'ml_collections'
+    assert not isinstance(node, ast.ImportFrom) or node.module == 'configs'
+
+
+@pytest.mark.parametrize('arg', ['', 'quick'])
+@pytest.mark.parametrize('name', NAMES)
+def test_sections_fit_their_constructors(name, arg):
+  """What a run would only find out after reading its data: every option exists, every group may match."""
+  from jseg.data import augment
+  from jseg.engine import optimizers, resolve
+
+  config = load(name, arg)
+  for section, function in (
+    (config.model, resolve.module('model', config.model.name).Model),
+    (config.task, resolve.module('task', config.task.name).make),
+    (config.augment, augment.Augment),
+    (config.data.options, resolve.module('data', config.data.name).open_split),
+  ):
+    unknown = set(section) - {'name'} - set(inspect.signature(function).parameters)
+    assert not unknown, f'{function.__module__} has no option {sorted(unknown)}'
+  optimizers.schedule(config.optim, config.train.steps)
+  assert resolve.spec(config).num_classes > 1
+
+
+def assignments(tree):
+  for node in ast.walk(tree):
+    if isinstance(node, ast.Assign):
+      target = node.targets[0]
+      pairs = isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple)
+      yield from zip(target.elts, node.value.elts, strict=True) if pairs else [(target, node.value)]
+
+
+def reads():
+  """(section, key) for every attribute of a section that jseg reads; the section '' is the config itself."""
+  sections = {path.split('.')[0] for path, _ in leaves(base.get_config()) if '.' in path} | {'augment'}
+  found = set()
+  for path in (REPO / 'jseg').rglob('*.py'):
+    tree = ast.parse(path.read_text())
+    alias = {}  # data = self.config.data
+    for target, value in assignments(tree):
+      if isinstance(target, ast.Name) and isinstance(value, ast.Attribute) and value.attr in sections:
+        alias[target.id] = value.attr
+    for node in ast.walk(tree):
+      if not isinstance(node, ast.Attribute) or not isinstance(node.ctx, ast.Load):
+        continue
+      of = ast.unparse(node.value)
+      last = of.split('.')[-1]
+      if last.strip('_') == 'config':
+        found.add(('', node.attr))
+      elif last in sections and 'config' in of.lower():
+        found.add((last, node.attr))
+      elif of in alias:
+        found.add((alias[of], node.attr))
+      elif path.name == 'optimizers.py' and of == 'o':
+        found.add(('optim', node.attr))
+  return found
+
+
+def test_every_key_is_read():
+  found = reads()
+  for path, _ in leaves(base.get_config()):
+    *section, key = path.split('.')
+    if not is_open(path):
+      assert (section[0] if section else '', key) in found, f'config.{path} is read by nothing in jseg'
+  for section in ('model', 'task', 'augment'):
+    assert ('', section) in found
+  assert ('data', 'options') in found
+
+
+def test_optim_options_are_the_section():
+  from jseg.engine import optimizers
+
+  section = base.get_config().optim
+  assert optimizers._options(section) == optimizers.Options()
