@@ -54,7 +54,6 @@ def eval_section() -> ml_collections.ConfigDict:
     scales=(1.0,),  # test-time scales; class probabilities are averaged
     flip=False,  # average with the mirrored image
     window=(),  # (height, width) of sliding windows in pixels, half overlapping; empty: whole images
-    recalibrate=0,  # training batches that re-estimate BatchNorm statistics first; 0: the running ones
     overlays=8,  # pictures written beside each result: image, truth, prediction
   )
 
@@ -89,7 +88,7 @@ def train_section() -> ml_collections.ConfigDict:
     log_every=20,
     save_every=200,  # steps between checkpoints; one more after every evaluation and at the end
     keep=2,  # newest checkpoints kept, beside the best
-    panels_every=0,  # steps between image panels in TensorBoard; 0: at evaluations only
+    recalibrate=0,  # batches that re-estimate BatchNorm statistics before an evaluation; 0: the running ones
   )
 
 
@@ -105,10 +104,12 @@ def variant(config: ml_collections.ConfigDict, arg: str | None) -> ml_collection
     raise ValueError(f"config variant '{arg}' is unknown; there are: '' (the full run) and 'quick'")
   size = 64
   config.data.name, config.data.source, config.data.train_split = 'shapes', '', 'train'
+  if 'class_weights' in config.task:
+    config.task.class_weights = 'none'  # a published list belongs to its dataset
   config.data.options = section(size=size, train=32, val=8)
   config.data.batch_size, config.data.crop, config.data.threads = 8, (size, size), 2
   config.eval.split, config.eval.every, config.eval.batch_size = 'val', 0, 8
-  config.eval.recalibrate = min(config.eval.recalibrate, 1)
+  config.train.recalibrate = min(config.train.recalibrate, 1)
   config.eval.window = ()
   config.optim.accumulate, config.optim.warmup = 1, 0
   config.train.steps, config.train.log_every, config.train.save_every = 3, 1, 2

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jseg.ops import conv
-from jseg.typing import Array
+from jseg.ops import batch_norm, conv
+from jseg.typing import Array, Dtype
 
 # N(0, sqrt(2 / fan_in)), the initialiser of He et al. 2015 ("MSRA" in Caffe).
 he_normal = nn.initializers.variance_scaling(2.0, 'fan_in', 'normal')
@@ -24,7 +24,7 @@ class Conv(nn.Module):
   dilation: int = 1
   groups: int = 1
   use_bias: bool = True
-  dtype: jnp.dtype = jnp.float32
+  dtype: Dtype = jnp.float32
   kernel_init: nn.initializers.Initializer = he_normal
 
   @nn.compact
@@ -42,7 +42,8 @@ class Conv(nn.Module):
       groups=self.groups,
     )
     if self.use_bias:
-      y = y + self.param('bias', nn.initializers.zeros, (self.features,), jnp.float32).astype(self.dtype)
+      bias = self.param('bias', nn.initializers.zeros, (self.features,), jnp.float32)
+      y = y + bias.astype(self.dtype)[None, None, None]
     return y
 
 
@@ -55,7 +56,7 @@ class ConvTranspose(nn.Module):
   padding: int = 0
   output_padding: int = 0
   use_bias: bool = True
-  dtype: jnp.dtype = jnp.float32
+  dtype: Dtype = jnp.float32
   kernel_init: nn.initializers.Initializer = he_normal
 
   @nn.compact
@@ -72,43 +73,74 @@ class ConvTranspose(nn.Module):
       output_padding=self.output_padding,
     )
     if self.use_bias:
-      y = y + self.param('bias', nn.initializers.zeros, (self.features,), jnp.float32).astype(self.dtype)
+      bias = self.param('bias', nn.initializers.zeros, (self.features,), jnp.float32)
+      y = y + bias.astype(self.dtype)[None, None, None]
     return y
 
 
 class Norm(nn.Module):
-  """Normalisation by name: bn | frozen | none.
+  """Normalisation by name: bn | frozen | batch | none.
 
-  bn: batch statistics in training, over all devices of `axis_name`; running ones (momentum as flax
-    counts it) otherwise. frozen: the running ones always. none: the identity.
+  bn: batch statistics in training, over all devices of `axis_name`; the running ones otherwise. They move
+    by running = momentum * running + (1 - momentum) * batch (torch counts the momentum from the other end),
+    and keep the unbiased variance, as torch's do.
+  frozen: the running ones always.
+  batch: batch statistics in training, those of each image by itself at test, so that a prediction does not
+    depend on the images beside it (FC-DenseNet's protocol, which tests images one by one). The running ones
+    are kept but not used.
+  none: the identity.
   """
 
   kind: str = 'bn'
   momentum: float = 0.9
   eps: float = 1e-5
   axis_name: str | None = None
-  dtype: jnp.dtype = jnp.float32
+  dtype: Dtype = jnp.float32
 
   @nn.compact
   def __call__(self, x: Array, *, train: bool) -> Array:
-    """[... c] -> [... c]; statistics and their update are float32.
+    """[... c] -> [... c] in `dtype`; statistics and their update are float32.
 
     Raises:
-      ValueError: the kind is none of the three.
+      ValueError: the kind is none of the four.
     """
     if self.kind == 'none':
       return x
-    if self.kind not in ('bn', 'frozen'):
-      raise ValueError(f"norm '{self.kind}' is unknown; there are: bn, frozen, none")
-    return nn.BatchNorm(
-      use_running_average=not train or self.kind == 'frozen',
-      momentum=self.momentum,
-      epsilon=self.eps,
-      dtype=self.dtype,
-      axis_name=self.axis_name if train else None,
-      use_fast_variance=False,  # the fast form loses everything when the mean is large (measured: std 313)
-      name='bn',
-    )(x)
+    if self.kind not in ('bn', 'frozen', 'batch'):
+      raise ValueError(f"norm '{self.kind}' is unknown; there are: bn, frozen, batch, none")
+    return BatchNorm(self.kind, self.momentum, self.eps, self.axis_name, name='bn')(
+      x.astype(self.dtype), train=train
+    )
+
+
+class BatchNorm(nn.Module):
+  """What Norm runs under the name 'bn': parameters scale and bias, running mean and var in batch_stats."""
+
+  kind: str
+  momentum: float
+  eps: float
+  axis_name: str | None
+
+  @nn.compact
+  def __call__(self, x: Array, *, train: bool) -> Array:
+    """[... c] -> [... c] in x's dtype."""
+    shape = x.shape[-1:]
+    scale = self.param('scale', nn.initializers.ones, shape, jnp.float32)
+    bias = self.param('bias', nn.initializers.zeros, shape, jnp.float32)
+    mean = self.variable('batch_stats', 'mean', jnp.zeros, shape, jnp.float32)
+    var = self.variable('batch_stats', 'var', jnp.ones, shape, jnp.float32)
+    if train and self.kind != 'frozen':
+      # The axis is bound while training; a network being built runs on one device.
+      axis_name = None if self.is_initializing() else self.axis_name
+      y, batch_mean, batch_var, n = batch_norm.normalise(x, scale, bias, eps=self.eps, axis_name=axis_name)
+      if not self.is_initializing():
+        unbiased = batch_var * jnp.where(n > 1, n / jnp.maximum(n - 1, 1), 1)
+        mean.value = self.momentum * mean.value + (1 - self.momentum) * batch_mean
+        var.value = self.momentum * var.value + (1 - self.momentum) * unbiased
+      return y
+    if self.kind == 'batch':
+      return batch_norm.apply(x, scale, bias, *batch_norm.image_statistics(x), eps=self.eps)
+    return batch_norm.apply(x, scale, bias, mean.value, var.value, eps=self.eps)
 
 
 class Dropout(nn.Module):

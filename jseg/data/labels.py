@@ -1,0 +1,119 @@
+"""Label maps: reading index masks, raw ids to train ids, counting, and pictures of them.
+
+Masks are read with Pillow only. OpenCV expands a palette PNG to colours, which loses the ids without a word.
+"""
+
+import io
+import pathlib
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from PIL import Image
+
+from jseg.data import spec
+from jseg.typing import IGNORE_LABEL
+
+VOID_COLOUR = (224, 224, 224)  # in no palette of ours; black is some owners' void and others' background
+UNKNOWN = -1
+
+
+def remap_table(train_ids: Mapping[int, int], void: Sequence[int] = ()) -> np.ndarray:
+  """The table raw id -> train id, int16 [256]: void ids give 255, ids in neither argument -1."""
+  table = np.full(256, UNKNOWN, np.int16)
+  for raw, train in train_ids.items():
+    table[raw] = train
+  table[list(void)] = IGNORE_LABEL
+  return table
+
+
+def spec_table(dataset: spec.DatasetSpec) -> np.ndarray:
+  """The table of a dataset whose files count the classes 0, 1, 2, ... themselves."""
+  return remap_table({i: i for i in range(dataset.num_classes)}, dataset.raw_void)
+
+
+def read_index(file: str | pathlib.Path | bytes, name: str = '') -> np.ndarray:
+  """The ids a mask file holds, uint8 [h w]: grey values, or palette indices.
+
+  Args:
+    file: a path, or the bytes of a file.
+    name: what errors call it; default: the path.
+
+  Raises:
+    ValueError: the file is broken, or is neither 8-bit grey nor palette.
+  """
+  name = name or ('mask' if isinstance(file, bytes) else str(file))
+  try:
+    with Image.open(io.BytesIO(file) if isinstance(file, bytes) else file) as mask:
+      mode, raw = mask.mode, np.array(mask)
+  except (OSError, SyntaxError, ValueError, EOFError) as error:  # a broken PNG chunk is a SyntaxError
+    raise ValueError(f'{name}: not a readable mask ({first_line(error)})') from error
+  if mode not in ('L', 'P'):
+    raise ValueError(f'{name}: mode {mode} is not an index mask; 8-bit grey (L) or palette (P) is')
+  return raw
+
+
+def remap(raw: np.ndarray, table: np.ndarray, name: str) -> np.ndarray:
+  """Train ids (void 255), uint8 [h w], of raw ids. To be applied exactly once.
+
+  Raises:
+    ValueError: an id that `table` does not know; names the file, the id and how many pixels have it.
+  """
+  train = table[raw]
+  if train.min() == UNKNOWN:
+    value = int(raw[train == UNKNOWN].min())
+    known = ', '.join(str(i) for i in np.flatnonzero(table != UNKNOWN))
+    count = int((raw == value).sum())
+    raise ValueError(f'{name}: label {value} in {count} pixels is no known id; known are {known}')
+  return train.astype(np.uint8)
+
+
+def count(source: spec.Source, num_classes: int) -> tuple[np.ndarray, np.ndarray, int]:
+  """Pixels of each class [k], pixels of the images where it occurs [k] (both int64), void pixels."""
+  pixels, image_pixels, void = np.zeros(num_classes, np.int64), np.zeros(num_classes, np.int64), 0
+  for i in range(len(source)):
+    bins = np.bincount(source[i]['labels'].ravel(), minlength=256)
+    pixels += bins[:num_classes]
+    image_pixels += (bins[:num_classes] > 0) * bins.sum()
+    void += int(bins[IGNORE_LABEL])
+  return pixels, image_pixels, void
+
+
+def palette_table(palette: Sequence[Sequence[int]]) -> np.ndarray:
+  """Colours of all 256 label values, uint8 [256 3]; void and unused values have the void colour."""
+  table = np.full((256, 3), VOID_COLOUR, np.uint8)
+  table[: len(palette)] = palette
+  return table
+
+
+def colourise(labels: np.ndarray, palette: Sequence[Sequence[int]]) -> np.ndarray:
+  """Labels [h w] as colours, uint8 [h w 3]."""
+  return palette_table(palette)[labels]
+
+
+def overlay(
+  image: np.ndarray, labels: np.ndarray, palette: Sequence[Sequence[int]], alpha: float = 0.5
+) -> np.ndarray:
+  """Labels painted over the image with opacity `alpha` in 0..1, uint8 [h w 3]."""
+  mixed = (1.0 - alpha) * image.astype(np.float32) + alpha * colourise(labels, palette).astype(np.float32)
+  return np.rint(mixed).astype(np.uint8)
+
+
+def write_index(
+  path: str | pathlib.Path, labels: np.ndarray, palette: Sequence[Sequence[int]] | None = None
+) -> None:
+  """Writes labels [h w] as an 8-bit index PNG: palette mode if colours are given, else grey.
+
+  Raises:
+    ValueError: labels are not integers in 0..255.
+  """
+  if labels.min() < 0 or labels.max() > 255 or not np.issubdtype(labels.dtype, np.integer):
+    raise ValueError(f'{path}: an index PNG holds integers 0..255, not {labels.dtype} up to {labels.max()}')
+  mask = Image.fromarray(labels.astype(np.uint8))
+  if palette is not None:
+    mask.putpalette(palette_table(palette).tobytes())
+  mask.save(path, format='PNG')
+
+
+def first_line(error: BaseException) -> str:
+  """The message of an error on one line, for use inside another message."""
+  return (str(error).strip() or type(error).__name__).splitlines()[0]

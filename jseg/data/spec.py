@@ -1,0 +1,115 @@
+"""What a dataset is: its classes, colours, sizes and frequencies, and what a reader of it gives."""
+
+import dataclasses
+import math
+import os
+import pathlib
+import statistics
+from collections.abc import Mapping
+from typing import Any, Protocol, runtime_checkable
+
+Example = dict[str, Any]  # image uint8 [h w 3] RGB, labels uint8 [h w] (void 255), id str, index int
+
+
+@runtime_checkable
+class Source(Protocol):
+  """One split, by random access: `source[i]` is an example, for i in [0, len(source))."""
+
+  def __len__(self) -> int:
+    """The number of examples."""
+    ...
+
+  def __getitem__(self, index: int) -> Example:
+    """Reads and decodes one example; a file that cannot be read is a ValueError naming it."""
+    ...
+
+
+@dataclasses.dataclass(frozen=True)
+class DatasetSpec:
+  """The facts of a dataset under one protocol. Figures are of the training split.
+
+  Attributes:
+    name: the file in jseg/data/builders.
+    protocol: what results are filed under, e.g. 'camvid11': classes, void and resolution.
+    classes: names by train id.
+    palette: RGB 0..255 by train id, for pictures.
+    raw_void: ids in the owners' files that mean void.
+    split_sizes: examples by split.
+    class_pixels: training pixels of each class; empty if not counted.
+    class_image_pixels: pixels (void included) of the training images where the class occurs.
+    void_pixels: training pixels that are void.
+    weights: published lists of class weights by name.
+    source: where the figures above come from.
+    instructions: where its owners give it, and what to type then; empty if nothing has to be fetched.
+  """
+
+  name: str
+  protocol: str
+  classes: tuple[str, ...]
+  palette: tuple[tuple[int, int, int], ...]
+  raw_void: tuple[int, ...]
+  split_sizes: Mapping[str, int]
+  class_pixels: tuple[int, ...] = ()
+  class_image_pixels: tuple[int, ...] = ()
+  void_pixels: int = 0
+  weights: Mapping[str, tuple[float, ...]] = dataclasses.field(default_factory=dict)
+  source: str = ''
+  instructions: str = ''
+
+  def __post_init__(self):
+    counts = {'class_pixels': self.class_pixels, 'class_image_pixels': self.class_image_pixels}
+    lists = {'palette': self.palette, **{k: v for k, v in counts.items() if v}, **self.weights}
+    for name, values in lists.items():
+      if len(values) != self.num_classes:
+        raise ValueError(f'{self.name}: {name} has {len(values)} entries for {self.num_classes} classes')
+
+  @property
+  def num_classes(self) -> int:
+    """Classes that are learned and measured; void is none of them."""
+    return len(self.classes)
+
+  def class_weights(self, rule: str) -> tuple[float, ...]:
+    """Loss weights by train id, from the training pixels.
+
+    Args:
+      rule: 'none': all 1. 'median_frequency': median(f) / f with f = pixels of the class / pixels of the
+        images where it occurs (Eigen and Fergus 2015, arXiv:1411.4734, as SegNet uses it). 'enet':
+        1 / ln(1.02 + p), p = share of all pixels, void included (ENet, arXiv:1606.02147, section 5.2).
+        'enet_encoder': the same with 1.2, as ENet's published code weights its encoder stage. 'linknet':
+        1 / ln(1.02 + pixels / pixels of the commonest class), as LinkNet's published code has it.
+        Or the name of a published list in `weights`.
+
+    Raises:
+      ValueError: no such rule, or the pixels it needs were not counted.
+    """
+    if rule == 'none':
+      return (1.0,) * self.num_classes
+    if rule in self.weights:
+      return tuple(self.weights[rule])
+    computed = {
+      'median_frequency': self._median_frequency,
+      'enet': lambda: self._log_weights(1.02, sum(self.class_pixels) + self.void_pixels),
+      'enet_encoder': lambda: self._log_weights(1.2, sum(self.class_pixels) + self.void_pixels),
+      'linknet': lambda: self._log_weights(1.02, max(*self.class_pixels, self.void_pixels)),
+    }
+    if rule not in computed:
+      known = ', '.join(['none', *computed, *self.weights])
+      raise ValueError(f"class weights '{rule}' are unknown for {self.name}; there are: {known}")
+    if not self.class_pixels or 0 in self.class_pixels:
+      missing = self.classes[self.class_pixels.index(0)] if self.class_pixels else 'every class'
+      raise ValueError(f"class weights '{rule}' need pixel counts; {self.name} has none for {missing}")
+    return computed[rule]()
+
+  def _median_frequency(self) -> tuple[float, ...]:
+    frequencies = [n / d for n, d in zip(self.class_pixels, self.class_image_pixels, strict=True)]
+    median = statistics.median(frequencies)
+    return tuple(median / f for f in frequencies)
+
+  def _log_weights(self, offset: float, total: int) -> tuple[float, ...]:
+    return tuple(1.0 / math.log(offset + n / total) for n in self.class_pixels)
+
+
+def data_dir(directory: str = '') -> pathlib.Path:
+  """Where prepared copies live: the argument, else $JSEG_DATA, else ~/.cache/jseg."""
+  chosen = directory or os.environ.get('JSEG_DATA', '') or '~/.cache/jseg'
+  return pathlib.Path(chosen).expanduser().absolute()

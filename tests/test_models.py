@@ -1,0 +1,286 @@
+"""Every network of the table: parameters, sizes, gradients, number types; and single facts of single ones."""
+
+import functools
+import pathlib
+
+import cases
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jseg.models
+from jseg.models import fcn, segnet, unet
+from jseg.models.encoders import vgg
+
+networks = pytest.mark.parametrize('case', cases.NETWORKS, ids=lambda case: case.id)
+
+# One size for the tests that compute: every network takes it.
+SIDES = (19, 37)
+
+
+def image_of(case, size, batch=1):
+  return np.random.default_rng(0).standard_normal((batch, *size, case.channels)).astype(np.float32)
+
+
+def shapes_of(model, image_shape):
+  image = jax.ShapeDtypeStruct(image_shape, jnp.float32)
+  return jax.eval_shape(functools.partial(model.init_with_output, train=False), jax.random.key(0), image)
+
+
+def variables_of(model, image):
+  """Random variables none of which is zero; numpy's, whose generator needs no compilation."""
+  rng = np.random.default_rng(1)
+
+  def value(path, leaf):
+    x, kind = rng.standard_normal(leaf.shape).astype(np.float32), path[-1].key
+    if kind == 'kernel':
+      return x * np.float32(np.sqrt(2 / np.prod(leaf.shape[:-1])))
+    return 1 + 0.1 * np.abs(x) if kind in ('scale', 'var') else 0.1 * x
+
+  _, shapes = shapes_of(model, image.shape)
+  return jax.tree.map_with_path(value, shapes)
+
+
+# One case of each wiring: class counts and channels do not matter to the tests that compute.
+WIRINGS = {f'{case.name} {case.options}': case for case in reversed(cases.NETWORKS)}.values()
+
+
+@pytest.fixture(scope='module', params=WIRINGS, ids=lambda case: case.id)
+def tiny(request):
+  """The small form of a network, an image, and variables none of which is zero."""
+  case = request.param
+  options, size = dict(case.tiny), SIDES
+  if not case.sizes:  # a valid network: it needs an image beyond its margin
+    options['depth'] = 3
+    size = (45, 52)
+  model, image = case.model(**options), image_of(case, size, batch=2)
+  return model, image, variables_of(model, image)
+
+
+def test_every_file_has_a_case():
+  for folder, table in (('', cases.NETWORKS), ('encoders', cases.ENCODERS)):
+    path = pathlib.Path(jseg.models.__file__).parent / folder
+    files = {file.stem for file in path.glob('*.py')} - {'__init__', 'blocks'}
+    assert files == {case.name for case in table}
+
+
+@networks
+def test_parameter_count_and_sizes(case):
+  model = case.model()
+  size = case.sizes[-1] if case.sizes else (188, 204)
+  _, variables = shapes_of(model, (1, *size, case.channels))
+  assert cases.count(variables['params']) == case.parameters, case.source
+  assert {a.dtype for a in jax.tree.leaves(variables)} == {jnp.dtype(jnp.float32)}
+  for size in case.sizes:
+    (logits, out), _ = shapes_of(model, (2, *size, case.channels))
+    assert logits.shape == (2, *size, case.num_classes)
+    assert logits.dtype == jnp.float32
+    assert out
+    assert all(a.shape[0] == 2 and a.ndim == 4 for a in out.values())
+
+
+@pytest.mark.parametrize(
+  ('case', 'size'),
+  [pytest.param(c, s, id=f'{c.id}-{s[0]}x{s[1]}') for c in cases.NETWORKS for s in c.refused],
+)
+def test_too_small_an_image_is_refused_with_a_legal_size(case, size):
+  with pytest.raises(ValueError, match='give at least') as caught:
+    shapes_of(case.model(), (1, *size, case.channels))
+  side = int(str(caught.value).split('x')[-1])
+  shapes_of(case.model(), (1, side, side, case.channels))
+  with pytest.raises(ValueError, match='give at least'):
+    shapes_of(case.model(), (1, side - 1, side, case.channels))
+
+
+def test_gradient_reaches_every_parameter(tiny):
+  model, image, variables = tiny
+
+  # With batch statistics a bias before normalisation has none, so the running ones it is.
+  def loss(params):
+    logits, _ = model.apply({**variables, 'params': params}, image, train=False)
+    return (logits * jnp.cos(jnp.arange(logits.size).reshape(logits.shape))).sum()
+
+  grads = jax.jit(jax.grad(loss))(variables['params'])
+  for path, grad in jax.tree.leaves_with_path(grads):
+    assert np.isfinite(grad).all() and np.any(grad != 0), jax.tree_util.keystr(path)
+
+
+def test_bfloat16_keeps_parameters_and_logits_float32(tiny):
+  model, image, variables = tiny
+  logits, _ = jax.jit(functools.partial(model.apply, train=False))(variables, image)
+  half = model.clone(dtype=jnp.bfloat16)
+  (low, out), shapes = shapes_of(half, image.shape)
+  assert low.dtype == jnp.float32
+  assert {a.dtype for a in jax.tree.leaves(shapes)} == {jnp.dtype(jnp.float32)}
+  assert jnp.dtype(jnp.bfloat16) in {a.dtype for a in out.values()}
+  low, _ = jax.jit(functools.partial(half.apply, train=False))(variables, image)
+  error = np.abs(np.asarray(low - logits)).mean() / np.asarray(logits).std()
+  assert 1e-6 < error < 0.1, error
+
+
+def test_jit_changes_nothing(tiny):
+  model, image, variables = tiny
+  plain, _ = model.apply(variables, image, train=False)
+  jitted, _ = jax.jit(functools.partial(model.apply, train=False))(variables, image)
+  np.testing.assert_allclose(plain, jitted, rtol=1e-4, atol=1e-4 * np.asarray(plain).std())
+
+
+def test_training_mode_moves_all_statistics_and_drops_by_key(tiny):
+  model, image, variables = tiny
+  apply = jax.jit(functools.partial(model.apply, train=True, mutable=['batch_stats']))
+  (logits, _), state = apply(variables, image, rngs={'dropout': jax.random.key(0)})
+  (again, _), _ = apply(variables, image, rngs={'dropout': jax.random.key(1)})
+  assert np.isfinite(logits).all()
+  stats = variables['batch_stats'] if 'batch_stats' in variables else {}
+  assert np.any(logits != again) == hasattr(model, 'dropout')
+  if stats:
+    moved = jax.tree.map(lambda a, b: bool(np.any(a != b)), stats, state['batch_stats'])
+    assert all(jax.tree.leaves(moved))
+
+
+@pytest.mark.parametrize('case', cases.ENCODERS, ids=lambda case: case.id)
+def test_encoder(case):
+  (logits, _), variables = shapes_of(case.classifier, (2, 45, 61, 3))
+  assert cases.count(variables['params']) == case.parameters, case.source
+  assert logits.shape == (2, 1000)
+
+
+def test_vgg_features_have_the_stated_strides_and_channels():
+  encoder = vgg.Encoder(width=2)
+  (features, out), _ = shapes_of(encoder, (1, 64, 96, 3))
+  assert [f.shape for f in features] == [
+    (1, 64 // stride, 96 // stride, channels)
+    for stride, channels in zip(encoder.strides, encoder.channels, strict=True)
+  ]
+  assert out['stage5'].shape == (1, 4, 6, 16)
+  with pytest.raises(ValueError, match='at least 32'):
+    shapes_of(encoder, (1, 64, 31, 3))
+  with pytest.raises(ValueError, match='16, 19'):
+    shapes_of(vgg.Encoder(depth=11), (1, 64, 64, 3))
+
+
+def test_unet_sides():
+  # Figure 1 of the paper: 572 -> 388; and by hand 188 -> 184 92 88 44 40 20 16 8 | 4 | 8 4, 8 4, 8 4, 8 4.
+  assert unet.output_side(572, 5) == 388
+  assert unet.output_side(188, 5) == 4
+  assert unet.output_side(187, 5) == 0
+  assert unet.output_side(5, 1) == 1
+  assert unet.tile(388, 5) == (388, 92)
+  assert unet.tile(389, 5) == (404, 92)
+  for depth in range(1, 6):
+    for side in (1, 7, 50, 121):
+      covered, margin = unet.tile(side, depth)
+      assert side <= covered < side + 2 ** (depth - 1) + 4
+      assert unet.output_side(covered + 2 * margin, depth) == covered
+
+
+def test_unet_mirrors_as_often_as_it_takes():
+  row = np.array([10.0, 20.0, 30.0]).reshape(1, 1, 3, 1)
+  wide = unet.mirror(row, 4, (6, 10))
+  assert wide.shape == (1, 6, 10, 1)
+  expected = [10, 20, 30, 20, 10, 20, 30, 20, 10, 20]
+  for y in range(6):
+    assert list(wide[0, y, :, 0]) == expected
+
+
+def test_unet_border_is_mirroring_and_cutting():
+  bare, whole = (unet.Model(num_classes=2, width=2, depth=3, border=b) for b in ('none', 'mirror'))
+  image = np.random.default_rng(0).standard_normal((1, 9, 30, 2)).astype(np.float32)
+  side, margin = unet.tile(9, 3)
+  wide, _ = unet.tile(30, 3)
+  padded = np.pad(image, ((0, 0), (margin, margin + side - 9), (0, 0), (0, 0)), mode='reflect')
+  padded = np.pad(padded, ((0, 0), (0, 0), (margin, margin + wide - 30), (0, 0)), mode='reflect')
+  variables = variables_of(whole, image)
+  np.testing.assert_allclose(
+    whole.apply(variables, image, train=False)[0],
+    bare.apply(variables, padded, train=False)[0][:, :9, :30],
+    atol=1e-6,
+  )
+
+
+def test_unet_join():
+  skip = np.arange(1.0, 13.0).reshape(1, 3, 4, 1)
+  up = -np.ones((1, 2, 1, 1))
+  cropped = unet.join(skip, up, crop=True)  # one row too many: the last goes; three columns: one, two
+  np.testing.assert_array_equal(cropped[..., 0], [[[2], [6]]])
+  np.testing.assert_array_equal(cropped[..., 1], [[[-1], [-1]]])
+  filled = unet.join(skip, up, crop=False)
+  np.testing.assert_array_equal(filled[..., 0], skip[..., 0])
+  np.testing.assert_array_equal(filled[0, ..., 1], [[0, -1, 0, 0], [0, -1, 0, 0], [0, 0, 0, 0]])
+
+
+@pytest.mark.parametrize(
+  ('options', 'allowed'), [({'padding': 'full'}, 'valid, same'), ({'border': 'zero'}, 'mirror, none')]
+)
+def test_unet_refuses_unknown_options(options, allowed):
+  with pytest.raises(ValueError, match=allowed):
+    shapes_of(unet.Model(num_classes=2, **options), (1, 64, 64, 3))
+
+
+@pytest.mark.parametrize(
+  ('options', 'allowed'),
+  [
+    ({'stride': 4}, '32, 16, 8'),
+    ({'stride': 16, 'at_once': True}, 'stride=8'),
+    ({'deconv': 'nearest'}, 'bilinear, learned'),
+  ],
+)
+def test_fcn_refuses_unknown_options(options, allowed):
+  with pytest.raises(ValueError, match=allowed):
+    shapes_of(fcn.Model(num_classes=2, **options), (1, 64, 64, 3))
+
+
+def test_fcn_crops_follow_from_its_paddings():
+  # By hand. conv1_1 pads by 100 (its output begins at image pixel -99), a cell of the map at stride s has its
+  # centre at s * i + (s - 1) / 2 - 99; fc6 moves by 3 cells of stride 32; a transposed convolution of kernel
+  # 2 s has its centre at s * i + (2 s - 1) / 2.
+  def up(stride, u):
+    return stride * u + (2 * stride - 1) / 2
+
+  def centre(stride, i):
+    return stride * i + (stride - 1) / 2 - 99
+
+  score = centre(32, 3)  # image position of cell 0 of score_fr
+  assert fcn._CROP[32] == up(32, 0) - score
+  assert fcn._CROP[16] == up(16, up(2, 0)) - score
+  assert fcn._CROP[8] == up(8, up(2, up(2, 0))) - score
+  assert centre(16, fcn._CROP_POOL4) == up(16, 0) - fcn._CROP[16]
+  assert centre(8, fcn._CROP_POOL3) == up(8, 0) - fcn._CROP[8]
+
+
+@pytest.mark.parametrize('stride', [32, 16, 8])
+def test_fcn_learned_upsampling_begins_as_the_frozen_one(stride):
+  image = np.random.default_rng(0).standard_normal((1, 21, 40, 3)).astype(np.float32)
+  frozen = fcn.Model(num_classes=3, stride=stride, width=1)
+  learned = frozen.clone(deconv='learned')
+  params = dict(variables_of(learned, image)['params'])
+  initial = learned.init(jax.random.key(0), image, train=False)['params']
+  params |= {name: value for name, value in initial.items() if name.startswith('upscore')}
+  assert not any(np.any(a) for name in initial if name.startswith('score') for a in initial[name].values())
+  kept = {name: value for name, value in params.items() if not name.startswith('upscore')}
+  logits = frozen.apply({'params': kept}, image, train=False)[0]
+  assert np.asarray(logits).std() > 0
+  np.testing.assert_allclose(learned.apply({'params': params}, image, train=False)[0], logits, atol=1e-5)
+
+
+def test_fcn_at_once_scales_the_skips():
+  image = np.random.default_rng(0).standard_normal((1, 21, 40, 3)).astype(np.float32)
+  plain = fcn.Model(num_classes=3, width=1)
+  params = variables_of(plain, image)['params']
+  scaled = {name: dict(params[name]) for name in ('score_pool4', 'score_pool3')}
+  scaled['score_pool4']['kernel'] = scaled['score_pool4']['kernel'] * 100
+  scaled['score_pool3']['kernel'] = scaled['score_pool3']['kernel'] * 10000
+  np.testing.assert_allclose(
+    plain.clone(at_once=True).apply({'params': {**params, **scaled}}, image, train=False)[0],
+    plain.apply({'params': params}, image, train=False)[0],
+    rtol=1e-4,
+    atol=1e-4,
+  )
+
+
+def test_segnet_decodes_to_the_sizes_before_the_pools():
+  # Section 2.1 of the layer tables: 360x480 pools to 23x30 and 12x15, and comes back the same way.
+  (_, out), _ = shapes_of(segnet.Model(num_classes=11, width=2), (1, 360, 480, 3))
+  assert [out[f'pool{i}'].shape[1:3] for i in (3, 4, 5)] == [(45, 60), (23, 30), (12, 15)]
+  assert [out[f'decode{i}'].shape[1:3] for i in (5, 4, 3, 2)] == [(23, 30), (45, 60), (90, 120), (180, 240)]

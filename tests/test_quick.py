@@ -1,0 +1,61 @@
+"""Every config trains, evaluates and predicts in its quick form, on one device, through the doors."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests import runs
+
+CONFIGS = sorted(p.stem for p in (runs.REPO / 'configs').glob('*_*.py') if not p.stem.startswith('_'))
+
+
+def door(name, *flags):
+  return subprocess.run(
+    [sys.executable, '-m', f'jseg.{name}', *flags], cwd=runs.REPO, env=runs.environment(),
+    capture_output=True, text=True, timeout=900, check=False,
+  )  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('config', CONFIGS)
+def test_quick(config, tmp_path):
+  small = ('--config.data.batch_size=2', '--config.eval.batch_size=2', '--config.data.options.val=2')
+  steps = ('--config.train.steps=2', '--config.train.save_every=100', '--config.eval.overlays=1')
+  flags = (f'--config={runs.REPO}/configs/{config}.py:quick', f'--workdir={tmp_path}')
+  done = door('main', *flags, *small, *steps)
+  assert done.returncode == 0, done.stderr
+  assert 'mean iu' in done.stdout
+  assert np.isfinite([line['loss'] for line in runs.scalars(tmp_path)]).all()
+
+
+def test_predict_writes_every_photo_at_its_own_size(tmp_path):
+  workdir, photos, output = tmp_path / 'run', tmp_path / 'photos', tmp_path / 'out'
+  assert runs.run(workdir, '--config.train.steps=1').returncode == 0
+  photos.mkdir()
+  rng = np.random.default_rng(0)
+  sizes = {'wide.jpg': (45, 70), 'tall.png': (61, 33)}
+  for name, size in sizes.items():
+    Image.fromarray(rng.integers(0, 256, (*size, 3)).astype(np.uint8)).save(photos / name)
+  Image.fromarray(rng.integers(0, 256, (40, 30)).astype(np.uint8)).save(photos / 'grey.png')
+  done = door('predict', f'--workdir={workdir}', f'--images={photos}', f'--output={output}')
+  assert done.returncode == 0, done.stderr
+  for name, size in {**sizes, 'grey.png': (40, 30)}.items():
+    stem = name.split('.')[0]
+    index = Image.open(output / f'{stem}.png')
+    assert index.mode == 'P' and np.asarray(index).shape == size
+    assert np.asarray(index).max() < 7
+    assert np.asarray(Image.open(output / f'{stem}_overlay.png')).shape == (*size, 3)
+
+  (photos / 'broken.jpg').write_bytes(b'not a photo')
+  done = door('predict', f'--workdir={workdir}', f'--images={photos / "broken.jpg"}', f'--output={output}')
+  assert done.returncode == 2 and 'Traceback' not in done.stderr
+  assert 'broken.jpg: not a readable image' in done.stderr.strip().splitlines()[-1]
+
+  evaluated = runs.run(workdir, '--config.eval.split=test', mode='evaluate')
+  assert evaluated.returncode == 0, evaluated.stderr
+  assert (workdir / 'results' / 'test-1.json').exists()
+  done = door('predict', f'--workdir={tmp_path / "nothing"}', f'--images={photos}', f'--output={output}')
+  assert done.returncode == 2 and 'holds no run' in done.stderr
