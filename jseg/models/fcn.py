@@ -15,7 +15,7 @@ from jax import lax
 from jseg.models import blocks
 from jseg.models.encoders import vgg
 from jseg.ops import resize
-from jseg.typing import Array
+from jseg.typing import Array, Dtype
 
 # Where the logits begin in the upsampled map, pixels, by output stride (the prototxts' crop layers); and
 # where the upsampled scores begin in those of pool4 and pool3.
@@ -23,7 +23,7 @@ _CROP = {32: 19, 16: 27, 8: 31}
 _CROP_POOL4, _CROP_POOL3 = 5, 9
 
 
-def _bilinear_diagonal(key: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype = jnp.float32) -> jax.Array:
+def _bilinear_diagonal(key: jax.Array, shape: tuple[int, ...], dtype: Dtype = jnp.float32) -> jax.Array:
   """A transposed convolution's kernel [k k c c] that upsamples every channel by itself."""
   del key
   size, _, channels, _ = shape
@@ -47,7 +47,7 @@ class Model(nn.Module):
   deconv: str = 'bilinear'  # bilinear: frozen, no parameters | learned: full kernels
   dropout: float = 0.5  # after fc6 and fc7
   width: int = 64  # VGG's first stage; fc6 and fc7 have 64 times as many features
-  dtype: jnp.dtype = jnp.float32
+  dtype: Dtype = jnp.float32
   axis_name: str | None = None
 
   @nn.compact

@@ -51,7 +51,7 @@ def confusion(
 class MeanIU(clu.metrics.Metric):
   """Mean IU as a CLU metric: a confusion matrix that merges by adding, on one device or across many."""
 
-  confusion: Integer[Array, 'k k']
+  confusion: Integer[Array, '*devices k k']
 
   @classmethod
   def from_model_output(
