@@ -25,9 +25,9 @@ from jseg.data import labels as label_images
 from jseg.data import photos
 from jseg.engine import resolve, weights, workdirs
 
-_WORKDIR = flags.DEFINE_string('workdir', None, 'Of the trained run.')
-_IMAGES = flags.DEFINE_string('images', None, 'A photo, or a folder of photos.')
-_OUTPUT = flags.DEFINE_string('output', None, 'The folder to write to.')
+_WORKDIR = flags.DEFINE_string('workdir', '', 'Of the trained run.')
+_IMAGES = flags.DEFINE_string('images', '', 'A photo, or a folder of photos.')
+_OUTPUT = flags.DEFINE_string('output', '', 'The folder to write to.')
 _CHECKPOINT = flags.DEFINE_enum('checkpoint', 'best', ['best', 'latest'], 'Which checkpoint of the run.')
 
 

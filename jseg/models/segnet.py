@@ -39,7 +39,8 @@ class Model(nn.Module):
     out = {f'pool{i}': c for i, c in enumerate(features, start=1)}
     x = features[-1]
     for i in range(5, 0, -1):
-      x = pool.unpool_2x2(x, stages[f'place{i}'], stages[f'stage{i}'].shape[1:3])
+      _, h, w, _ = stages[f'stage{i}'].shape
+      x = pool.unpool_2x2(x, stages[f'place{i}'], (h, w))
       for j in range(vgg.STAGES[16][i - 1], 0, -1):
         if i == j == 1:
           break
