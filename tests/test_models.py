@@ -74,7 +74,7 @@ def tiny(request):
   if not case.sizes:  # a valid network: it needs an image beyond its margin
     options['depth'] = 3
     size = (45, 52)
-  model, image = case.model(**options), image_of(case, size, batch=2)
+  model, image = case.model(**options).clone(num_classes=3), image_of(case, size, batch=2)
   variables = variables_of(model, image)
   logits, _ = compiled(functools.partial(model.apply, train=False))(variables, image)
   return Tiny(model, image, variables, np.asarray(logits))
