@@ -140,6 +140,7 @@ def test_bfloat16_keeps_parameters_and_logits_float32(tiny):
   assert 1e-6 < error < 0.1, error
 
 
+@pytest.mark.slow
 def test_jit_changes_nothing(tiny):
   model, image, variables, logits = tiny
   plain, _ = model.apply(variables, image, train=False)
