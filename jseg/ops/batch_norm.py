@@ -19,12 +19,9 @@ def apply(x: Array, scale: Array, bias: Array, mean: Array, var: Array, *, eps: 
 
   The statistics are [c], or of any shape that broadcasts against x.
   """
-  x = jnp.asarray(x)
-  factor = lax.rsqrt(var + eps) * scale
-  shape = (1,) * (x.ndim - factor.ndim)
-  factor, mean = factor.reshape(shape + factor.shape), mean.reshape(shape + mean.shape)
-  bias = bias.reshape((1,) * (x.ndim - 1) + bias.shape)
-  return ((x.astype(factor.dtype) - mean) * factor + bias).astype(x.dtype)
+  x, mean = jnp.asarray(x), _wide(mean, x)
+  factor = lax.rsqrt(_wide(var, x) + eps) * _wide(scale, x)
+  return ((x.astype(mean.dtype) - mean) * factor + _wide(bias, x)).astype(x.dtype)
 
 
 def image_statistics(x: Array) -> tuple[jax.Array, jax.Array]:
@@ -69,7 +66,7 @@ def _channel_sum(x) -> jax.Array:
 
 def _wide(values, x) -> jax.Array:
   """[c] -> [1 ... 1 c] of x's rank."""
-  return values.reshape((1,) * (x.ndim - 1) + values.shape)
+  return jnp.asarray(values).reshape((1,) * (x.ndim - values.ndim) + values.shape)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
