@@ -20,11 +20,10 @@ def pytest_configure(config):
   import jax
   import jaxtyping
 
-  jaxtyping.install_import_hook('jseg', 'beartype.beartype')
+  jaxtyping.install_import_hook('jseg', 'typecheck.check')
   cache = pathlib.Path(tempfile.gettempdir()) / f'jseg-tests-{os.getuid()}'
   jax.config.update('jax_compilation_cache_dir', str(cache))
   jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)
-  jax.config.update('jax_numpy_rank_promotion', 'raise')
 
 
 @pytest.fixture(scope='session')
