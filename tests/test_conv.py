@@ -211,4 +211,6 @@ def test_recorded_torch_results(name):
       x, w.transpose(2, 3, 1, 0), stride=options['stride'], padding=options['padding'],
       output_padding=options['output_padding'],
     )  # fmt: skip
-  np.testing.assert_allclose(y + bias, data[f'{name}/y'].transpose(0, 2, 3, 1), rtol=1e-5, atol=2e-5)
+  np.testing.assert_allclose(
+    np.asarray(y) + bias, data[f'{name}/y'].transpose(0, 2, 3, 1), rtol=1e-5, atol=2e-5
+  )

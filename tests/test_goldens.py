@@ -309,10 +309,7 @@ def _check_batch_norm(case: Case) -> None:
   y, state = layer.apply(variables, x, train=True, mutable=['batch_stats'])
   close(y, case.map('y_train'))
   close(state['batch_stats']['bn']['mean'], case['mean_after'])
-  # torch keeps the unbiased variance, flax the biased one: n / (n - 1) on the batch's share.
-  n, kept = x.size // x.shape[-1], 1 - case.options['momentum_torch']
-  biased = (case['var_after'] - kept * case['var']) * (n - 1) / n + kept * case['var']
-  close(state['batch_stats']['bn']['var'], biased)
+  close(state['batch_stats']['bn']['var'], case['var_after'])
 
 
 # Stem of an ops/*.npz file -> what checks one of its cases.

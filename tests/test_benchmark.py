@@ -1,0 +1,95 @@
+"""The benchmark door: what it reports, what it refuses, and the torch twins where torch is installed."""
+
+import sys
+
+import jax
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from configs import unet_shapes
+from jseg import benchmark
+from jseg.convert import torch_twins
+
+
+def tiny() -> ConfigDict:
+  config = unet_shapes.get_config('quick')
+  config.model.width, config.model.depth = 4, 2
+  return config
+
+
+def test_reports_every_part_and_leaves_the_config_alone():
+  config = tiny()
+  before = config.to_json()
+  report = benchmark.measure(
+    config, what=('train', 'eval', 'data'), batch_size=jax.device_count(), size=(16, 24), repeats=2
+  )
+  assert config.to_json() == before
+  assert report['size'] == (16, 24) and report['devices'] == jax.device_count()
+  for part in ('train', 'eval', 'data'):
+    figures = report[part]
+    assert 0 < figures['min_ms'] <= figures['median_ms']
+    assert figures['images_per_s'] > 0
+  for part in ('train', 'eval'):
+    assert report[part]['compile_s'] > 0 and report[part]['memory_mib'] > 0
+  assert np.isfinite(report['train']['loss'])
+  lines = benchmark.table(report).splitlines()
+  assert [line.split()[0] for line in lines[2:]] == ['train', 'eval', 'data']
+  assert 'torch' not in lines[1]
+
+
+def test_figures_are_of_the_median_and_the_ratio_is_ours_to_theirs():
+  figures = benchmark._figures({'': [30.0, 10.0, 20.0], 'torch_': [50.0, 40.0, 60.0]}, batch_size=4)
+  assert figures['min_ms'] == 10 and figures['median_ms'] == 20
+  assert figures['images_per_s'] == pytest.approx(200)
+  assert figures['ratio'] == pytest.approx(0.4)
+
+
+@pytest.mark.parametrize(
+  'options, message',
+  [
+    (dict(what=('train', 'tarin')), '--what names tarin; there are: train, eval, data'),
+    (dict(repeats=0), '--repeats is 0; it must be at least 1'),
+    (dict(size=(16,)), '--size is 16; it must be height,width'),
+    (dict(batch_size=jax.device_count() * 2 + 1), '--batch_size is .*, which does not divide among'),
+  ],
+)
+def test_refuses_what_it_cannot_measure(options, message):
+  if jax.device_count() == 1 and 'batch_size' in options:
+    pytest.skip('every batch divides among one device')
+  with pytest.raises(ValueError, match=message):
+    benchmark.measure(tiny(), **options)
+
+
+def test_without_torch_it_says_so_and_goes_on(monkeypatch, capsys):
+  monkeypatch.setitem(sys.modules, 'torch', None)
+  report = benchmark.measure(
+    tiny(), what=('eval',), batch_size=jax.device_count(), size=(16, 16), repeats=1, reference='torch'
+  )
+  assert 'torch is not installed' in capsys.readouterr().err
+  assert 'ratio' not in report['eval']
+
+
+def test_networks_without_a_twin_are_named():
+  with pytest.raises(ValueError, match="'segnet' has no torch twin; there are: segnet_basic, unet"):
+    torch_twins.make('segnet', 3, 11, {})
+
+
+@pytest.mark.parametrize(
+  'model',
+  [
+    dict(name='unet', width=4, depth=3, padding='same', norm='bn', dropout=0.0),
+    dict(name='unet', width=4, depth=3, dropout=0.0),
+    dict(name='segnet_basic', width=8),
+  ],
+)
+def test_twins_compute_the_same_loss(model):
+  pytest.importorskip('torch')
+  config = tiny()
+  config.unlock()
+  config.model = ConfigDict(model)
+  report = benchmark.measure(
+    config.lock(), what=('train',), batch_size=jax.device_count(), size=(33, 42), repeats=1, reference='torch'
+  )
+  assert report['train']['loss'] == pytest.approx(report['train']['torch_loss'], rel=1e-5)
+  assert report['train']['ratio'] > 0
