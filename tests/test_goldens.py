@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import golden_rule
+import golden_tasks
 import jax
 import numpy as np
 import pytest
@@ -314,9 +315,12 @@ def _check_batch_norm(case: Case) -> None:
 
 # Stem of an ops/*.npz file -> what checks one of its cases.
 OPERATORS: dict[str, Callable[[Case], None]] = {
+  'confusion_miou': golden_tasks.check_confusion,
   'conv_deconv': check_conv_deconv,
+  'losses': golden_tasks.check_losses,
   'maxpool_unpool': check_maxpool_unpool,
   'norm_act': check_norm_act,
+  'optim': golden_tasks.check_optim,
   'pool_misc': check_pool_misc,
   'resize': check_resize,
 }

@@ -4,8 +4,7 @@ import subprocess
 
 import numpy as np
 import pytest
-
-from tests import runs
+import runs
 
 pytestmark = pytest.mark.slow
 

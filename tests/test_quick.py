@@ -5,9 +5,8 @@ import sys
 
 import numpy as np
 import pytest
+import runs
 from PIL import Image
-
-from tests import runs
 
 CONFIGS = sorted(p.stem for p in (runs.REPO / 'configs').glob('*_*.py') if not p.stem.startswith('_'))
 

@@ -8,9 +8,9 @@ import time
 
 import numpy as np
 import pytest
+import runs
 
 from jseg.engine import checkpoint, evaluate, meter, train, weights, workdirs
-from tests import runs
 
 
 def test_a_run_writes_what_it_promises(tmp_path):

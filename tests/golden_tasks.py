@@ -1,0 +1,74 @@
+"""Checks of the fixtures ops/{losses,confusion_miou,optim}.npz, one case at a time (rows of test_goldens)."""
+
+import golden_optim
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jseg.data import labels as label_images
+from jseg.data import spec
+from jseg.tasks import losses, metrics
+
+
+def check_losses(case) -> None:
+  if case.name in ('enet_weights', 'median_frequency_weights'):
+    _check_weights(case)
+  elif case.name.startswith('ce_'):
+    _check_cross_entropy(case)
+  else:
+    pytest.skip(f'{case.name}: no loss of jseg yet; it belongs to detection')
+
+
+def _check_cross_entropy(case) -> None:
+  logits, labels = jnp.asarray(case.map('logits')), jnp.asarray(case['target'])
+  weights = case.arrays.get('class_weights', np.ones(logits.shape[-1], np.float32))
+
+  def loss(logits):
+    total, count = losses.cross_entropy(
+      logits, labels, weights, normalise='weights', label_smoothing=case.options['label_smoothing']
+    )
+    return total if case.options['reduction'] == 'sum' else total / count
+
+  value, gradient = jax.value_and_grad(loss)(logits)
+  np.testing.assert_allclose(value, case['loss'], rtol=1e-5)
+  np.testing.assert_allclose(gradient, case.map('dlogits'), rtol=1e-4, atol=1e-7)
+
+
+def _check_weights(case) -> None:
+  source = [{'labels': labels} for labels in case['labels'].astype(np.uint8)]
+  num_classes = len(case['y'])
+  pixels, image_pixels, void = label_images.count(source, num_classes)
+  dataset = spec.DatasetSpec(
+    name='case',
+    protocol='case',
+    classes=tuple(map(str, range(num_classes))),
+    palette=((0, 0, 0),) * num_classes,
+    raw_void=(),
+    split_sizes={},
+    class_pixels=tuple(map(int, pixels)),
+    class_image_pixels=tuple(map(int, image_pixels)),
+    void_pixels=void,
+  )
+  rule = case.name.removesuffix('_weights')
+  np.testing.assert_allclose(dataset.class_weights(rule), case['y'], rtol=1e-5)
+
+
+def check_confusion(case) -> None:
+  counts = np.asarray(metrics.confusion(case['pred'], case['target'], case.options['num_classes']))
+  np.testing.assert_array_equal(counts, case['hist'])
+  found, iu = metrics.scores(counts), metrics.per_class_iu(counts)
+  np.testing.assert_allclose(np.where(np.isnan(iu), -1, iu), case['iou'], rtol=1e-12)
+  names = {
+    'mean_iou': 'mean_iu',
+    'pixel_acc': 'pixel_accuracy',
+    'mean_acc': 'mean_accuracy',
+    'fw_iu': 'frequency_weighted_iu',
+  }
+  for theirs, ours in names.items():
+    np.testing.assert_allclose(found[ours], case[theirs], rtol=1e-12, err_msg=ours)
+
+
+def check_optim(case) -> None:
+  if not golden_optim.check_case(case.name, case.options, case.arrays):
+    pytest.skip(f'{case.name}: no optimiser of jseg')
