@@ -4,7 +4,7 @@ __version__ = '0.1.0'
 
 
 def load(workdir, which: str = 'best'):
-  """A trained run, ready to predict: `jseg.load('runs/one').predict(image)`; see jseg.predict.load."""
-  from jseg import predict  # here, since importing jseg should cost nothing
+  """A trained run, ready to predict: `jseg.load('runs/one').predict(image)`; see engine.predictor."""
+  from jseg.engine import predictor  # here, since importing jseg should cost nothing
 
-  return predict.load(workdir, which)
+  return predictor.load(workdir, which)

@@ -29,7 +29,7 @@ from jseg.convert import torch_twins
 from jseg.data import augment, pipeline
 from jseg.engine import parallel, resolve, workdirs
 from jseg.ops import preprocess
-from jseg.typing import Batch
+from jseg.typing import Batch, Config
 
 PARTS = ('train', 'eval', 'data')
 
@@ -44,7 +44,7 @@ Step = Callable[[], float]  # runs one step to its end; the loss of a training s
 
 
 def measure(
-  config: ml_collections.ConfigDict,
+  config: Config,
   *,
   what: Sequence[str] = ('train', 'eval'),
   batch_size: int = 0,
@@ -81,7 +81,8 @@ def measure(
   parallel.check_batch(config.data.batch_size, '--batch_size' if batch_size else 'data.batch_size')
   if reference:
     _plain_sgd(config)
-  shape = (*_size(config, size), 3)
+  height, width = _size(config, size)
+  shape = (height, width, 3)
   report: dict[str, Any] = {
     'model': config.model.name,
     'size': shape[:2],
@@ -97,20 +98,20 @@ def measure(
   return report
 
 
-def _plain_sgd(config: ml_collections.ConfigDict) -> None:
+def _plain_sgd(config: Config) -> None:
   """What both sides can do: SGD with momentum at a constant rate, one batch a step, no averaging."""
   optim = config.optim
   optim.name, optim.schedule, optim.warmup, optim.nesterov = 'sgd', 'constant', 0, False
   optim.groups, optim.accumulate, optim.ema = (), 1, 0.0
 
 
-def _size(config: ml_collections.ConfigDict, size: tuple[int, ...]) -> tuple[int, ...]:
+def _size(config: Config, size: tuple[int, ...]) -> tuple[int, ...]:
   if size and (len(size) != 2 or min(size) < 1):
     raise ValueError(f'--size is {",".join(map(str, size))}; it must be height,width in pixels')
   return size or resolve.as_tuple(config.data.crop) or _source(config)[0]['image'].shape[:2]
 
 
-def _source(config: ml_collections.ConfigDict) -> Any:
+def _source(config: Config) -> Any:
   return resolve.source(config, config.data.train_split)
 
 
@@ -125,8 +126,8 @@ def _random_batch(size: int, shape: tuple[int, ...], num_classes: int) -> Batch:
 
 
 def _steps(
-  config: ml_collections.ConfigDict,
-  shape: tuple[int, ...],
+  config: Config,
+  shape: tuple[int, int, int],
   what: Sequence[str],
   repeats: int,
   reference: str,
@@ -194,7 +195,7 @@ def _compiled(function: Any, *args) -> tuple[Callable, dict[str, float]]:
   return compiled, facts
 
 
-def _torch_steps(config: ml_collections.ConfigDict, spec: Any, params: Any, batch: Batch) -> dict[str, Step]:
+def _torch_steps(config: Config, spec: Any, params: Any, batch: Batch) -> dict[str, Step]:
   """The twin's training and evaluation step on the same batch; none, and a line that says so, without torch.
 
   Its images are preprocessed beforehand, and the optimiser has no per-parameter rates.
@@ -252,7 +253,7 @@ def _figures(times: Mapping[str, list[float]], batch_size: int) -> dict[str, flo
   return figures
 
 
-def _data(config: ml_collections.ConfigDict, repeats: int) -> dict[str, float]:
+def _data(config: Config, repeats: int) -> dict[str, float]:
   """The pipeline alone, at the config's own crop: reading, augmenting and batching, `repeats` batches."""
   change = resolve.construct(
     augment.Augment, 'augment', resolve.options(config.augment), crop=resolve.as_tuple(config.data.crop)

@@ -2,12 +2,14 @@
 
 import functools
 import pathlib
+from typing import Any, NamedTuple
 
 import cases
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 
 import jseg.models
 from jseg.models import fcn, segnet, unet
@@ -42,20 +44,40 @@ def variables_of(model, image):
   return jax.tree.map_with_path(value, shapes)
 
 
-# One case of each wiring: class counts and channels do not matter to the tests that compute.
+def compiled(function):
+  """jit that does not optimise: these networks run in moments and compile in seconds."""
+  return jax.jit(function, compiler_options={'xla_backend_optimization_level': 0})
+
+
+# One case of each wiring: class counts and channels do not matter to the tests that compute. The last FCN has
+# all layers of the others, which go to the slow set.
 WIRINGS = {f'{case.name} {case.options}': case for case in reversed(cases.NETWORKS)}.values()
+SLOW = {'fcn32s', 'fcn16s', 'fcn8s', 'fcn8s-11', 'fcn32s-learned', 'fcn16s-learned'}
 
 
-@pytest.fixture(scope='module', params=WIRINGS, ids=lambda case: case.id)
+class Tiny(NamedTuple):
+  """The small form of a network, a batch for it, variables none of which is zero, and what comes out."""
+
+  model: nn.Module
+  image: np.ndarray
+  variables: Any
+  logits: np.ndarray
+
+
+@pytest.fixture(
+  scope='module',
+  params=[pytest.param(c, id=c.id, marks=[pytest.mark.slow] if c.id in SLOW else []) for c in WIRINGS],
+)
 def tiny(request):
-  """The small form of a network, an image, and variables none of which is zero."""
   case = request.param
   options, size = dict(case.tiny), SIDES
   if not case.sizes:  # a valid network: it needs an image beyond its margin
     options['depth'] = 3
     size = (45, 52)
-  model, image = case.model(**options), image_of(case, size, batch=2)
-  return model, image, variables_of(model, image)
+  model, image = case.model(**options).clone(num_classes=3), image_of(case, size, batch=2)
+  variables = variables_of(model, image)
+  logits, _ = compiled(functools.partial(model.apply, train=False))(variables, image)
+  return Tiny(model, image, variables, np.asarray(logits))
 
 
 def test_every_file_has_a_case():
@@ -94,46 +116,45 @@ def test_too_small_an_image_is_refused_with_a_legal_size(case, size):
 
 
 def test_gradient_reaches_every_parameter(tiny):
-  model, image, variables = tiny
+  model, image, variables, _ = tiny
 
   # With batch statistics a bias before normalisation has none, so the running ones it is.
   def loss(params):
     logits, _ = model.apply({**variables, 'params': params}, image, train=False)
     return (logits * jnp.cos(jnp.arange(logits.size).reshape(logits.shape))).sum()
 
-  grads = jax.jit(jax.grad(loss))(variables['params'])
+  grads = compiled(jax.grad(loss))(variables['params'])
   for path, grad in jax.tree.leaves_with_path(grads):
     assert np.isfinite(grad).all() and np.any(grad != 0), jax.tree_util.keystr(path)
 
 
 def test_bfloat16_keeps_parameters_and_logits_float32(tiny):
-  model, image, variables = tiny
-  logits, _ = jax.jit(functools.partial(model.apply, train=False))(variables, image)
+  model, image, variables, logits = tiny
   half = model.clone(dtype=jnp.bfloat16)
   (low, out), shapes = shapes_of(half, image.shape)
   assert low.dtype == jnp.float32
   assert {a.dtype for a in jax.tree.leaves(shapes)} == {jnp.dtype(jnp.float32)}
   assert jnp.dtype(jnp.bfloat16) in {a.dtype for a in out.values()}
-  low, _ = jax.jit(functools.partial(half.apply, train=False))(variables, image)
-  error = np.abs(np.asarray(low - logits)).mean() / np.asarray(logits).std()
+  low, _ = compiled(functools.partial(half.apply, train=False))(variables, image)
+  error = np.abs(np.asarray(low) - logits).mean() / logits.std()
   assert 1e-6 < error < 0.1, error
 
 
+@pytest.mark.slow
 def test_jit_changes_nothing(tiny):
-  model, image, variables = tiny
+  model, image, variables, logits = tiny
   plain, _ = model.apply(variables, image, train=False)
-  jitted, _ = jax.jit(functools.partial(model.apply, train=False))(variables, image)
-  np.testing.assert_allclose(plain, jitted, rtol=1e-4, atol=1e-4 * np.asarray(plain).std())
+  np.testing.assert_allclose(plain, logits, rtol=1e-4, atol=1e-4 * logits.std())
 
 
 def test_training_mode_moves_all_statistics_and_drops_by_key(tiny):
-  model, image, variables = tiny
-  apply = jax.jit(functools.partial(model.apply, train=True, mutable=['batch_stats']))
-  (logits, _), state = apply(variables, image, rngs={'dropout': jax.random.key(0)})
+  model, image, variables, _ = tiny
+  apply = compiled(functools.partial(model.apply, train=True, mutable=['batch_stats']))
+  (once, _), state = apply(variables, image, rngs={'dropout': jax.random.key(0)})
   (again, _), _ = apply(variables, image, rngs={'dropout': jax.random.key(1)})
-  assert np.isfinite(logits).all()
+  assert np.isfinite(once).all()
   stats = variables['batch_stats'] if 'batch_stats' in variables else {}
-  assert np.any(logits != again) == hasattr(model, 'dropout')
+  assert np.any(once != again) == hasattr(model, 'dropout')
   if stats:
     moved = jax.tree.map(lambda a, b: bool(np.any(a != b)), stats, state['batch_stats'])
     assert all(jax.tree.leaves(moved))
@@ -192,11 +213,9 @@ def test_unet_border_is_mirroring_and_cutting():
   padded = np.pad(image, ((0, 0), (margin, margin + side - 9), (0, 0), (0, 0)), mode='reflect')
   padded = np.pad(padded, ((0, 0), (0, 0), (margin, margin + wide - 30), (0, 0)), mode='reflect')
   variables = variables_of(whole, image)
-  np.testing.assert_allclose(
-    whole.apply(variables, image, train=False)[0],
-    bare.apply(variables, padded, train=False)[0][:, :9, :30],
-    atol=1e-6,
-  )
+  logits = logits_of(whole, variables['params'], image)
+  assert logits.shape == (1, 9, 30, 2)
+  np.testing.assert_allclose(logits, logits_of(bare, variables['params'], padded)[:, :9, :30], atol=1e-5)
 
 
 def test_unet_join():
@@ -249,19 +268,27 @@ def test_fcn_crops_follow_from_its_paddings():
   assert centre(8, fcn._CROP_POOL3) == up(8, 0) - fcn._CROP[8]
 
 
-@pytest.mark.parametrize('stride', [32, 16, 8])
+def logits_of(model, params, image):
+  return compiled(functools.partial(model.apply, train=False))({'params': params}, image)[0]
+
+
+@pytest.mark.parametrize('stride', [16, pytest.param(8, marks=pytest.mark.slow)])
 def test_fcn_learned_upsampling_begins_as_the_frozen_one(stride):
   image = np.random.default_rng(0).standard_normal((1, 21, 40, 3)).astype(np.float32)
   frozen = fcn.Model(num_classes=3, stride=stride, width=1)
   learned = frozen.clone(deconv='learned')
-  params = dict(variables_of(learned, image)['params'])
-  initial = learned.init(jax.random.key(0), image, train=False)['params']
-  params |= {name: value for name, value in initial.items() if name.startswith('upscore')}
+
+  def initial_scores(key):
+    params = learned.init(key, image, train=False)['params']
+    return {name: value for name, value in params.items() if 'score' in name}
+
+  initial = compiled(initial_scores)(jax.random.key(0))
   assert not any(np.any(a) for name in initial if name.startswith('score') for a in initial[name].values())
-  kept = {name: value for name, value in params.items() if not name.startswith('upscore')}
-  logits = frozen.apply({'params': kept}, image, train=False)[0]
-  assert np.asarray(logits).std() > 0
-  np.testing.assert_allclose(learned.apply({'params': params}, image, train=False)[0], logits, atol=1e-5)
+  params = dict(variables_of(frozen, image)['params'])
+  logits = np.asarray(logits_of(frozen, params, image))
+  assert logits.std() > 0
+  params |= {name: value for name, value in initial.items() if name.startswith('upscore')}
+  np.testing.assert_allclose(logits_of(learned, params, image), logits, atol=1e-5 * np.abs(logits).max())
 
 
 def test_fcn_at_once_scales_the_skips():
@@ -271,12 +298,9 @@ def test_fcn_at_once_scales_the_skips():
   scaled = {name: dict(params[name]) for name in ('score_pool4', 'score_pool3')}
   scaled['score_pool4']['kernel'] = scaled['score_pool4']['kernel'] * 100
   scaled['score_pool3']['kernel'] = scaled['score_pool3']['kernel'] * 10000
-  np.testing.assert_allclose(
-    plain.clone(at_once=True).apply({'params': {**params, **scaled}}, image, train=False)[0],
-    plain.apply({'params': params}, image, train=False)[0],
-    rtol=1e-4,
-    atol=1e-4,
-  )
+  logits = np.asarray(logits_of(plain, params, image))
+  at_once = logits_of(plain.clone(at_once=True), {**params, **scaled}, image)
+  np.testing.assert_allclose(at_once, logits, atol=1e-4 * np.abs(logits).max())
 
 
 def test_segnet_decodes_to_the_sizes_before_the_pools():

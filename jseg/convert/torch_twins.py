@@ -159,6 +159,24 @@ def _segnet_basic(
   return Net()
 
 
+def _double_conv(cin: int, cout: int, padding: int, norm: str, bn_momentum: float) -> Any:
+  """Two 3x3 convolutions, each with its norm and ReLU."""
+  from torch import nn
+
+  class DoubleConv(nn.Module):
+    def __init__(self):
+      super().__init__()
+      self.conv1 = nn.Conv2d(cin, cout, 3, padding=padding, bias=norm == 'none')
+      self.norm1 = _norm(norm, cout, 1e-5, bn_momentum)
+      self.conv2 = nn.Conv2d(cout, cout, 3, padding=padding, bias=norm == 'none')
+      self.norm2 = _norm(norm, cout, 1e-5, bn_momentum)
+
+    def forward(self, x):
+      return self.norm2(self.conv2(self.norm1(self.conv1(x)).relu_())).relu_()
+
+  return DoubleConv()
+
+
 def _unet(
   channels: int,
   num_classes: int,
@@ -177,26 +195,18 @@ def _unet(
 
   valid = padding == 'valid'
 
-  class Double(nn.Module):
-    def __init__(self, cin, cout):
-      super().__init__()
-      self.conv1 = nn.Conv2d(cin, cout, 3, padding=0 if valid else 1, bias=norm == 'none')
-      self.norm1 = _norm(norm, cout, 1e-5, bn_momentum)
-      self.conv2 = nn.Conv2d(cout, cout, 3, padding=0 if valid else 1, bias=norm == 'none')
-      self.norm2 = _norm(norm, cout, 1e-5, bn_momentum)
-
-    def forward(self, x):
-      return self.norm2(self.conv2(self.norm1(self.conv1(x)).relu_())).relu_()
+  def double(cin: int, cout: int) -> Any:
+    return _double_conv(cin, cout, 0 if valid else 1, norm, bn_momentum)
 
   class Net(nn.Module):
     def __init__(self):
       super().__init__()
       for level in range(depth):
         features = width * 2**level
-        self.add_module(f'down{level}', Double(features // 2 if level else channels, features))
+        self.add_module(f'down{level}', double(features // 2 if level else channels, features))
         if level < depth - 1:
           self.add_module(f'up{level}_conv', nn.ConvTranspose2d(2 * features, features, 2, 2))
-          self.add_module(f'up{level}', Double(2 * features, features))
+          self.add_module(f'up{level}', double(2 * features, features))
       self.drop = nn.Dropout(dropout)
       self.score = nn.Conv2d(width, num_classes, 1)
 

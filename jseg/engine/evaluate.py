@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
-import ml_collections
 import numpy as np
 from absl import logging
 from PIL import Image
@@ -16,6 +15,7 @@ from jseg.data import pipeline
 from jseg.engine import parallel, resolve, weights, writers
 from jseg.tasks import metrics
 from jseg.tasks.task import Task, TrainState
+from jseg.typing import Config
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +45,7 @@ def add(total: dict[str, Any] | None, sums: Mapping[str, Any]) -> dict[str, Any]
 class Evaluator:
   """A split, its compiled step and its protocol; call it with a replicated state as often as needed."""
 
-  def __init__(self, config: ml_collections.ConfigDict, task: Task, source: Any):
+  def __init__(self, config: Config, task: Task, source: Any):
     """`source`: the split's random-access examples, `config` the run's."""
     self._config, self._task, self.source = config, task, source
     devices = jax.device_count()
@@ -159,7 +159,7 @@ def overlays(
   return panels
 
 
-def run(config: ml_collections.ConfigDict, workdir: pathlib.Path, which: str) -> Result:
+def run(config: Config, workdir: pathlib.Path, which: str) -> Result:
   """Measures the workdir's 'best' or 'latest' checkpoint: prints the table, writes result and overlays."""
   spec = resolve.spec(config)
   task, state, meta = weights.trained(config, workdir, which)

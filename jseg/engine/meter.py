@@ -6,12 +6,12 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import ml_collections
 import numpy as np
 
 from jseg.data import pipeline
 from jseg.engine import evaluate, optimizers, parallel
 from jseg.tasks.task import Task
+from jseg.typing import Config
 
 
 class NonFiniteError(ValueError):
@@ -21,7 +21,7 @@ class NonFiniteError(ValueError):
 class Meter:
   """What is known of the steps since the last report: sums, time, and time spent waiting for data."""
 
-  def __init__(self, config: ml_collections.ConfigDict, task: Task, source: Any, checkpoints: Any, out: Any):
+  def __init__(self, config: Config, task: Task, source: Any, checkpoints: Any, out: Any):
     self._config, self._task, self._source = config, task, source
     self._checkpoints, self._writers = checkpoints, out
     self._pending: list[tuple[int, Any, np.ndarray]] = []

@@ -14,13 +14,12 @@ from types import ModuleType
 from typing import Any
 
 import jax
-import ml_collections
 
 from jseg import models, tasks
 from jseg.data import builders
 from jseg.engine import optimizers
 from jseg.tasks.task import Task
-from jseg.typing import AXIS
+from jseg.typing import AXIS, Config
 
 # What a file must define to be found; other files of the room are its parts.
 _ROOMS = {'model': (models, 'Model'), 'task': (tasks, 'make'), 'data': (builders, 'open_split')}
@@ -58,7 +57,7 @@ def nearest(word: str, known: list[str]) -> str:
   return f' (did you mean {close[0]}?)' if close else ''
 
 
-def options(section: ml_collections.ConfigDict | Mapping[str, Any]) -> dict[str, Any]:
+def options(section: Config | Mapping[str, Any]) -> dict[str, Any]:
   """A section as keyword arguments: everything but its name, lists turned to tuples (JSON has no tuples)."""
   return {key: as_tuple(value) for key, value in section.items() if key != 'name'}
 
@@ -83,14 +82,14 @@ def construct(function: Callable, section: str, chosen: Mapping[str, Any], **giv
   return function(**chosen, **given)
 
 
-def model(config: ml_collections.ConfigDict, num_classes: int) -> Any:
+def model(config: Config, num_classes: int) -> Any:
   """The network of a config, with the device axis set for its BatchNorm and dropout."""
   constructor = module('model', config.model.name).Model
   given = {'num_classes': num_classes, 'axis_name': AXIS}
   return construct(constructor, f"model '{config.model.name}'", options(config.model), **given)
 
 
-def task(config: ml_collections.ConfigDict, spec: Any, image_shape: tuple[int, int, int]) -> Task:
+def task(config: Config, spec: Any, image_shape: tuple[int, int, int]) -> Task:
   """The task of a config: network, optimiser and options bound to its pure functions.
 
   Args:
@@ -125,7 +124,7 @@ def task(config: ml_collections.ConfigDict, spec: Any, image_shape: tuple[int, i
   )
 
 
-def source(config: ml_collections.ConfigDict, split: str) -> Any:
+def source(config: Config, split: str) -> Any:
   """The random-access source of one split.
 
   Raises:
@@ -142,6 +141,6 @@ def source(config: ml_collections.ConfigDict, split: str) -> Any:
   )
 
 
-def spec(config: ml_collections.ConfigDict) -> Any:
+def spec(config: Config) -> Any:
   """The specification of the config's dataset."""
   return module('data', config.data.name).SPEC

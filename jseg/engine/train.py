@@ -12,7 +12,6 @@ from collections.abc import Generator
 from typing import Any
 
 import jax
-import ml_collections
 import numpy as np
 from absl import logging
 
@@ -20,14 +19,14 @@ from jseg.data import augment, pipeline
 from jseg.engine import checkpoint, evaluate, parallel, resolve, weights, writers
 from jseg.engine.meter import Meter
 from jseg.tasks.task import Task, TrainState
-from jseg.typing import Batch
+from jseg.typing import Batch, Config
 
 
 @dataclasses.dataclass
 class Run:
   """A run that is ready to step: everything named by the config, found, checked and bound together."""
 
-  config: ml_collections.ConfigDict
+  config: Config
   workdir: pathlib.Path
   spec: Any
   source: Any
@@ -54,7 +53,7 @@ class Run:
     )
 
 
-def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> dict[str, float]:
+def train(config: Config, workdir: pathlib.Path) -> dict[str, float]:
   """Trains to config.train.steps, resuming by itself, and returns the last evaluation's scores.
 
   Raises:
@@ -70,9 +69,7 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> dict[str,
     return _loop(run, state, start)
 
 
-def prepare(
-  config: ml_collections.ConfigDict, workdir: pathlib.Path, stack: contextlib.ExitStack
-) -> tuple[Run, TrainState]:
+def prepare(config: Config, workdir: pathlib.Path, stack: contextlib.ExitStack) -> tuple[Run, TrainState]:
   """Finds and checks everything; returns the run with its state on the host, restored or fresh.
 
   `stack` closes what was opened, also when a later check fails.
@@ -212,4 +209,4 @@ def _recalibrated(run: Run, state: TrainState, step: int) -> TrainState:
       part = jax.tree.map(lambda x: np.asarray(x, np.float64) / count, found)
       mean = part if mean is None else jax.tree.map(np.add, mean, part)
   as_before = jax.tree.map(lambda x, old: x.astype(old.dtype), mean, parallel.unreplicate(state.model_state))
-  return state.replace(model_state=parallel.replicate(as_before))
+  return dataclasses.replace(state, model_state=parallel.replicate(as_before))

@@ -1,14 +1,15 @@
 """Starting from weights that exist: what was loaded, what was not, and why."""
 
+import dataclasses
 import pathlib
 from typing import Any
 
 import jax
-import ml_collections
 import numpy as np
 
 from jseg.engine import checkpoint, resolve
 from jseg.tasks.task import Task, TrainState
+from jseg.typing import Config
 
 
 def init_from(path: str, state: TrainState) -> tuple[TrainState, list[str]]:
@@ -48,12 +49,11 @@ def init_from(path: str, state: TrainState) -> tuple[TrainState, list[str]]:
   merged = jax.tree_util.tree_map_with_path(pick, {'params': state.params, 'model_state': state.model_state})
   ema = jax.tree.map(np.array, merged['params']) if state.ema else {}
   head = f"init_from '{path}': loaded {len(loaded)} of {len(wanted)} arrays"
-  return state.replace(params=merged['params'], model_state=merged['model_state'], ema=ema), [head, *report]
+  state = dataclasses.replace(state, params=merged['params'], model_state=merged['model_state'], ema=ema)
+  return state, [head, *report]
 
 
-def trained(
-  config: ml_collections.ConfigDict, workdir: pathlib.Path, which: str
-) -> tuple[Task, TrainState, dict[str, Any]]:
+def trained(config: Config, workdir: pathlib.Path, which: str) -> tuple[Task, TrainState, dict[str, Any]]:
   """A run's task and weights (averaged ones where it kept some), to predict with but not to train on.
 
   Args:

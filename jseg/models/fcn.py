@@ -15,7 +15,7 @@ from jax import lax
 from jseg.models import blocks
 from jseg.models.encoders import vgg
 from jseg.ops import resize
-from jseg.typing import Array
+from jseg.typing import Array, Dtype
 
 # Where the logits begin in the upsampled map, pixels, by output stride (the prototxts' crop layers); and
 # where the upsampled scores begin in those of pool4 and pool3.
@@ -23,7 +23,7 @@ _CROP = {32: 19, 16: 27, 8: 31}
 _CROP_POOL4, _CROP_POOL3 = 5, 9
 
 
-def _bilinear_diagonal(key: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype = jnp.float32) -> jax.Array:
+def _bilinear_diagonal(key: jax.Array, shape: tuple[int, ...], dtype: Dtype = jnp.float32) -> Array:
   """A transposed convolution's kernel [k k c c] that upsamples every channel by itself."""
   del key
   size, _, channels, _ = shape
@@ -31,7 +31,7 @@ def _bilinear_diagonal(key: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype 
   return kernel[:, :, None, None] * jnp.eye(channels, dtype=dtype)[None, None]
 
 
-def _crop(x: Array, offset: int, size: tuple[int, ...]) -> jax.Array:
+def _crop(x: Array, offset: int, size: tuple[int, ...]) -> Array:
   """The part of x [b h w c] of `size` = (h', w') that begins at (offset, offset)."""
   for axis, side in enumerate(size, start=1):
     x = lax.slice_in_dim(x, offset, offset + side, axis=axis)
@@ -47,11 +47,11 @@ class Model(nn.Module):
   deconv: str = 'bilinear'  # bilinear: frozen, no parameters | learned: full kernels
   dropout: float = 0.5  # after fc6 and fc7
   width: int = 64  # VGG's first stage; fc6 and fc7 have 64 times as many features
-  dtype: jnp.dtype = jnp.float32
+  dtype: Dtype = jnp.float32
   axis_name: str | None = None
 
   @nn.compact
-  def __call__(self, image: Array, *, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+  def __call__(self, image: Array, *, train: bool) -> tuple[Array, dict[str, Array]]:
     """image [b h w c], any size -> logits [b h w k] float32, and the maps by the released layers' names.
 
     The names are pool1..5, fc6, fc7, score_fr, score_pool4, score_pool3, upscore2, upscore_pool4, upscore.
@@ -80,13 +80,13 @@ class Model(nn.Module):
     out['upscore'] = x = self._upsample(x, self.stride, 'upscore')
     return _crop(x, _CROP[self.stride], image.shape[1:3]), out
 
-  def _score(self, x: Array, name: str) -> jax.Array:
+  def _score(self, x: Array, name: str) -> Array:
     """Class scores, float32; zero at first, so that a new skip leaves a trained network as it was."""
     zeros = nn.initializers.zeros
     score = blocks.Conv(self.num_classes, (1, 1), dtype=self.dtype, kernel_init=zeros, name=name)(x)
     return score.astype(jnp.float32)
 
-  def _upsample(self, x: Array, stride: int, name: str) -> jax.Array:
+  def _upsample(self, x: Array, stride: int, name: str) -> Array:
     if self.deconv == 'bilinear':
       return resize.bilinear_upsample(x, stride=stride, kernel_size=2 * stride)
     return blocks.ConvTranspose(

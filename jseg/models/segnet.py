@@ -7,7 +7,6 @@ running statistics; here they are kept (`bn_momentum`), and can be re-estimated 
 do.
 """
 
-import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
@@ -29,7 +28,7 @@ class Model(nn.Module):
   axis_name: str | None = None
 
   @nn.compact
-  def __call__(self, image: Array, *, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+  def __call__(self, image: Array, *, train: bool) -> tuple[Array, dict[str, Array]]:
     """image [b h w c], any size -> logits [b h w k] float32 and the maps pool1..5, decode5..1."""
     encoder = vgg.Encoder(
       16, self.width, self.norm, self.bn_eps, self.bn_momentum,
@@ -39,7 +38,8 @@ class Model(nn.Module):
     out = {f'pool{i}': c for i, c in enumerate(features, start=1)}
     x = features[-1]
     for i in range(5, 0, -1):
-      x = pool.unpool_2x2(x, stages[f'place{i}'], stages[f'stage{i}'].shape[1:3])
+      _, h, w, _ = stages[f'stage{i}'].shape
+      x = pool.unpool_2x2(x, stages[f'place{i}'], (h, w))
       for j in range(vgg.STAGES[16][i - 1], 0, -1):
         if i == j == 1:
           break

@@ -7,7 +7,6 @@ size passes. Departure: the released Caffe keeps no running statistics; here the
 and can be re-estimated after training as the authors do.
 """
 
-import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
@@ -30,7 +29,7 @@ class Model(nn.Module):
   axis_name: str | None = None
 
   @nn.compact
-  def __call__(self, image: Array, *, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+  def __call__(self, image: Array, *, train: bool) -> tuple[Array, dict[str, Array]]:
     """image [b h w c], any size -> logits [b h w k] float32 and the maps encode1..4, decode4..1."""
     out, pools = {}, []
     x = normalise.lrn(image, size=5, alpha=1e-4, beta=0.75)
@@ -46,7 +45,7 @@ class Model(nn.Module):
     logits = blocks.Conv(self.num_classes, (1, 1), dtype=self.dtype, name='score')(x)
     return logits.astype(jnp.float32), out
 
-  def _conv_norm(self, x: Array, name: str, *, train: bool) -> jax.Array:
+  def _conv_norm(self, x: Array, name: str, *, train: bool) -> Array:
     x = blocks.Conv(self.width, (7, 7), padding=3, dtype=self.dtype, name=name)(x)
     return blocks.Norm(
       self.norm, self.bn_momentum, self.bn_eps, self.axis_name, self.dtype, name=f'{name}_norm'

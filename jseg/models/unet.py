@@ -7,7 +7,6 @@ that the logits cover the image itself. With padding='same' and norm='bn' it is 
 milesial/Pytorch-UNet, which is not the paper's.
 """
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
@@ -47,7 +46,7 @@ def tile(side: int, depth: int) -> tuple[int, int]:
   return -(-(side + base) // step) * step - base, 6 * step - 4
 
 
-def mirror(image: Array, before: int, size: tuple[int, int]) -> jax.Array:
+def mirror(image: Array, before: int, size: tuple[int, int]) -> Array:
   """Extends image [b h w c] to `size` by reflection about its border pixels, `before` of it top and left.
 
   Images smaller than the margin are reflected as often as it takes.
@@ -60,7 +59,7 @@ def mirror(image: Array, before: int, size: tuple[int, int]) -> jax.Array:
   return image
 
 
-def join(skip: Array, up: Array, *, crop: bool) -> jax.Array:
+def join(skip: Array, up: Array, *, crop: bool) -> Array:
   """Concatenates two maps [b h w c], skip first, at one size.
 
   Args:
@@ -92,7 +91,7 @@ class DoubleConv(nn.Module):
   axis_name: str | None
 
   @nn.compact
-  def __call__(self, x: Array, *, train: bool) -> jax.Array:
+  def __call__(self, x: Array, *, train: bool) -> Array:
     """[b h w c] -> [b h' w' features], h' = h - 4 without padding."""
     for i in (1, 2):
       x = blocks.Conv(
@@ -120,7 +119,7 @@ class Model(nn.Module):
   axis_name: str | None = None
 
   @nn.compact
-  def __call__(self, image: Array, *, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+  def __call__(self, image: Array, *, train: bool) -> tuple[Array, dict[str, Array]]:
     """image [b h w c] -> logits [b h w k] float32 and the maps down0.., up0.. by level.
 
     Any size is taken with border='mirror'. With border='none' the logits are [b h' w' k], h' as

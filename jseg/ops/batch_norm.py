@@ -6,6 +6,7 @@ loses everything when the mean is large).
 """
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -47,7 +48,8 @@ def normalise(
     y [... c] in x's dtype; mean [c] and biased variance [c] in float32, and the number of values of each
     channel they were taken from, over all devices. No gradient passes through the last three.
   """
-  y, mean, var = _normalise(jnp.asarray(x), scale, bias, eps, axis_name)
+  result: Any = _normalise(jnp.asarray(x), scale, bias, eps, axis_name)
+  y, mean, var = result
   return y, lax.stop_gradient(mean), lax.stop_gradient(var), _count(x, axis_name)
 
 

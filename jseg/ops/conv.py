@@ -10,6 +10,7 @@ Three departures from the plain XLA form, all of the same result:
 
 import functools
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -54,9 +55,10 @@ def conv2d(
   pads = ((padding, padding), (padding, padding)) if isinstance(padding, int) else padding
   # XLA's CPU convolution reads beyond the edges when a padding is negative, here or in the input gradient.
   spans = [dilation * (k - 1) for k in kernel.shape[:2]]
-  inner = tuple((min(max(a, 0), n), min(max(b, 0), n)) for (a, b), n in zip(pads, spans, strict=True))
+  inner: Any = tuple((min(max(a, 0), n), min(max(b, 0), n)) for (a, b), n in zip(pads, spans, strict=True))
   if inner != tuple(map(tuple, pads)):
-    x = _pad(x, tuple((a - c, b - d) for (a, b), (c, d) in zip(pads, inner, strict=True)))
+    outside: Any = tuple((a - c, b - d) for (a, b), (c, d) in zip(pads, inner, strict=True))
+    x = _pad(x, outside)
   if groups != 1:
     return _plain(x, kernel, stride, inner, dilation, groups)
   if kernel.shape[:2] == (1, 1):

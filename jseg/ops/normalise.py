@@ -13,6 +13,7 @@ def lrn(x: Array, *, size: int = 5, alpha: float = 1e-4, beta: float = 0.75, k: 
   The sum runs over the `size` channels around each one, those beyond the ends counting as zero; Caffe's
   and torch's definition (AlexNet's paper does not divide alpha by the size).
   """
+  x = jnp.asarray(x)
   channels = x.shape[-1]
   square = lax.pad(
     jnp.square(x), jnp.zeros((), x.dtype), ((0, 0, 0),) * (x.ndim - 1) + ((size // 2, (size - 1) // 2, 0),)

@@ -172,7 +172,7 @@ def flat_index(place: Array, size: tuple[int, int]) -> jax.Array:
   return row * size[1] + column
 
 
-def unpool(x: Array, index: Array, size: tuple[int, int]) -> jax.Array:
+def unpool(x: Array, index: Array, size: Sequence[int]) -> jax.Array:
   """Puts each value back where max pooling found it; all other positions are zero.
 
   Source: SegNet (arXiv:1511.00561), section 3.1. The general form, a scatter.
@@ -199,7 +199,7 @@ def unpool(x: Array, index: Array, size: tuple[int, int]) -> jax.Array:
   return flat.reshape(b, *size, c)
 
 
-def unpool_2x2(x: Array, place: Array, size: tuple[int, int]) -> jax.Array:
+def unpool_2x2(x: Array, place: Array, size: Sequence[int]) -> jax.Array:
   """`unpool` for 2x2 windows: a select over the four places instead of a scatter.
 
   Args:

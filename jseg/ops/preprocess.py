@@ -12,11 +12,11 @@ _CAFFE_MEAN = (104.00699, 116.66877, 122.67892)
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-def _caffe(rgb: jax.Array) -> jax.Array:
+def _caffe(rgb: Array) -> jax.Array:
   return rgb[..., ::-1] - jnp.asarray(_CAFFE_MEAN)[None, None, None]
 
 
-def _imagenet(rgb: jax.Array) -> jax.Array:
+def _imagenet(rgb: Array) -> jax.Array:
   mean, std = (jnp.asarray(x)[None, None, None] for x in (_IMAGENET_MEAN, _IMAGENET_STD))
   return (rgb / 255 - mean) / std
 

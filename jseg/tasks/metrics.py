@@ -4,6 +4,8 @@ Definitions: FCN (Long et al. 2015), section 5. Void pixels are in no cell. A cl
 prediction is left out of the means; a class that is only predicted counts as IU 0 (it has a union).
 """
 
+import dataclasses
+
 import clu.metrics
 import flax.struct
 import jax
@@ -51,7 +53,7 @@ def confusion(
 class MeanIU(clu.metrics.Metric):
   """Mean IU as a CLU metric: a confusion matrix that merges by adding, on one device or across many."""
 
-  confusion: Integer[Array, 'k k']
+  confusion: Integer[Array, '*devices k k']
 
   @classmethod
   def from_model_output(
@@ -62,11 +64,11 @@ class MeanIU(clu.metrics.Metric):
 
   def merge(self, other: 'MeanIU') -> 'MeanIU':
     """The counts of both."""
-    return self.replace(confusion=self.confusion + other.confusion)
+    return dataclasses.replace(self, confusion=self.confusion + other.confusion)
 
   def reduce(self) -> 'MeanIU':
     """The counts of a stacked metric [n k k], as gathering over devices leaves it."""
-    return self.replace(confusion=self.confusion.sum(0))
+    return dataclasses.replace(self, confusion=self.confusion.sum(0))
 
   def compute(self) -> float:
     """Mean IU in [0, 1]."""

@@ -4,7 +4,6 @@ Source: Simonyan, Zisserman, "Very deep convolutional networks" (arXiv:1409.1556
 the batch-normalised form is torchvision's. Convolutions keep their bias beside normalisation.
 """
 
-import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
@@ -37,7 +36,7 @@ class Encoder(nn.Module):
     return tuple(self.width * min(2**i, 8) for i in range(5))
 
   @nn.compact
-  def __call__(self, image: Array, *, train: bool) -> tuple[tuple[jax.Array, ...], dict[str, jax.Array]]:
+  def __call__(self, image: Array, *, train: bool) -> tuple[tuple[Array, ...], dict[str, Array]]:
     """image [b h w c] -> the pooled maps (c1 .. c5) at strides 2 .. 32, shallow to deep, and a dict.
 
     The dict has, for each stage i, `stage{i}`, the map before its pool, and `place{i}`, where in each 2x2
@@ -86,7 +85,7 @@ class Classifier(nn.Module):
   axis_name: str | None = None
 
   @nn.compact
-  def __call__(self, image: Array, *, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+  def __call__(self, image: Array, *, train: bool) -> tuple[Array, dict[str, Array]]:
     """image [b h w c], sides >= 32 -> logits [b k] float32 and the maps pool1..pool5, avgpool."""
     features, _ = Encoder(
       self.depth, self.width, self.norm, dtype=self.dtype, axis_name=self.axis_name, name='encoder'
