@@ -20,8 +20,9 @@ from jseg.typing import Array
 
 _DIMS = ('NHWC', 'HWIO', 'NHWC')
 
-# Pixels in one matrix product of the kernel gradient: enough to hide its start, few enough to stay in cache.
-_PIXELS = 960
+# A matrix product of the kernel gradient: values laid side by side for it, so that they stay in cache, and
+# the fewest pixels it contracts, so that its own start and result do not weigh.
+_VALUES, _PIXELS = 400_000, 96
 
 Pads = tuple[tuple[int, int], tuple[int, int]]
 
@@ -141,11 +142,12 @@ def _kernel_gradient(x, g, kernel_size: tuple[int, int], stride: int, pads: Pads
   on_x = [(kh * kw * c + d, True, True)]
   on_g = [(kh * c + kw * d, True, False), (c + kh * kw * d, False, False)]
   # Over a strided x, g would have to be spread out with zeros first.
-  _, rows_on_x, columns_on_x = min(on_x + on_g if stride == 1 else on_x)
+  copied, rows_on_x, columns_on_x = min(on_x + on_g if stride == 1 else on_x)
 
   x = _pad(x, pads)
   length = ho if rows_on_x else x.shape[1]
-  chunk = min(length, math.ceil(_PIXELS / (b * (wo if columns_on_x else x.shape[2]))))
+  row = b * (wo if columns_on_x else x.shape[2])
+  chunk = min(length, max(math.ceil(_PIXELS / row), _VALUES // (copied * row), 1))
   steps = math.ceil(length / chunk)
   rows_x, rows_g = (chunk - 1) * stride + 1, chunk
   if rows_on_x:
