@@ -242,7 +242,7 @@ def _by_phases(x, kernel, stride: int, padding: tuple[int, int], size: tuple[int
       if taps_y == 0 or taps_x == 0:
         row.append(jnp.zeros(shape, x.dtype))
         continue
-      if kernel.shape[:2] == (stride, stride) and (pad_y, pad_x) == ((0, 0), (0, 0)):
+      if kernel.shape[:2] == (stride, stride) and padding == (0, 0) and counts == x.shape[1:3]:
         # Kernels side by side, one tap a phase: the kernel as it stands.
         row.append(lax.dot_general(x, kernel, (((3,), (3,)), ((), ()))))
         continue
