@@ -19,6 +19,8 @@ _GOLDENS = pathlib.Path(os.environ.get('JSEG_GOLDENS', pathlib.Path(__file__).pa
 CONVS = [
   pytest.param((2, 9, 7, 4), (3, 3, 4, 5), 1, 1, 1, id='3x3'),
   pytest.param((2, 9, 7, 4), (3, 3, 4, 5), 1, 0, 1, id='valid'),
+  pytest.param((1, 7, 5, 3), (3, 3, 3, 40), 1, 1, 1, id='few_pixels'),
+  pytest.param((1, 9, 8, 3), (3, 3, 3, 40), 1, ((2, 1), (0, 2)), 2, id='few_pixels_dilated'),
   pytest.param((1, 40, 61, 3), (7, 7, 3, 9), 1, 3, 1, id='few_in'),
   pytest.param((1, 40, 61, 9), (3, 3, 9, 2), 1, 1, 1, id='few_out'),
   pytest.param((1, 67, 33, 4), (7, 7, 4, 4), 1, 3, 1, id='7x7_chunks'),
@@ -31,6 +33,7 @@ CONVS = [
   pytest.param((2, 8, 9, 3), (1, 1, 3, 6), 2, 0, 1, id='1x1_stride2'),
   pytest.param((2, 8, 9, 3), (1, 1, 3, 6), 1, 1, 1, id='1x1_padded'),
   pytest.param((2, 8, 9, 3), (2, 2, 3, 4), 3, 0, 1, id='stride_over_kernel'),
+  pytest.param((2, 8, 9, 3), (2, 2, 3, 4), 2, 0, 1, id='stride_of_kernel_odd'),
   pytest.param((2, 40, 50, 3), (5, 1, 3, 4), 1, ((2, 2), (0, 0)), 1, id='5x1'),
   pytest.param((2, 30, 50, 3), (1, 5, 3, 3), 1, ((0, 0), (2, 2)), 1, id='1x5'),
   pytest.param((2, 8, 9, 3), (3, 3, 3, 4), 1, ((0, 2), (1, 0)), 1, id='asymmetric'),
@@ -45,11 +48,15 @@ TRANSPOSED = [
   pytest.param((2, 5, 7, 3), (3, 3, 5, 3), 2, 1, 1, id='k3s2p1op1'),
   pytest.param((2, 5, 7, 3), (3, 3, 5, 3), 2, 1, 0, id='k3s2p1'),
   pytest.param((2, 5, 7, 3), (2, 2, 5, 3), 2, 0, 0, id='k2s2'),
+  pytest.param((2, 5, 7, 3), (2, 2, 5, 3), 2, 0, 1, id='k2s2op1'),
+  pytest.param((2, 5, 7, 3), (3, 3, 5, 3), 3, 0, 0, id='k3s3'),
   pytest.param((1, 3, 4, 2), (16, 16, 2, 2), 8, 4, 0, id='k16s8p4'),
   pytest.param((1, 3, 4, 2), (5, 5, 2, 2), 3, 2, 1, id='k5s3p2op1'),
   pytest.param((1, 3, 4, 2), (2, 2, 3, 2), 3, 0, 0, id='k2s3'),
   pytest.param((1, 3, 4, 2), (1, 1, 3, 2), 2, 0, 1, id='k1s2op1'),
   pytest.param((1, 3, 4, 2), (3, 3, 3, 2), 1, 1, 0, id='k3s1p1'),
+  pytest.param((1, 6, 5, 2), (3, 3, 3, 2), 1, 2, 0, id='k3s1p2'),
+  pytest.param((1, 6, 5, 2), (2, 2, 3, 2), 2, 1, 1, id='k2s2p1op1'),
   pytest.param((1, 1, 1, 2), (7, 7, 3, 2), 1, 0, 0, id='k7s1'),
   pytest.param((1, 3, 4, 2), (2, 4, 3, 2), 2, 0, 0, id='k2x4s2'),
 ]
@@ -136,14 +143,18 @@ def test_float64_stays_float64(x, kernel, stride, padding, dilation):
       assert_close(ours, theirs, 1e-13)
 
 
-@pytest.mark.parametrize('stride', [1, 2])
-def test_bfloat16_accumulates_in_float32(stride):
-  x, kernel = arrays((2, 60, 61, 4), (3, 3, 4, 4), dtype=jnp.bfloat16)
+@pytest.mark.parametrize('stride, chunks', [(1, True), (2, True), (1, False)])
+def test_bfloat16_accumulates_in_float32(stride, chunks):
+  x, kernel = (
+    arrays((2, 60, 61, 4), (3, 3, 4, 4), dtype=jnp.bfloat16)
+    if chunks
+    else arrays((1, 5, 6, 3), (3, 3, 3, 64), dtype=jnp.bfloat16)
+  )
   f = lambda x, k: conv.conv2d(x, k, stride=stride, padding=1)  # noqa: E731
   exact = lambda x, k: plain(x.astype(jnp.float32), k.astype(jnp.float32), stride, 1, 1).astype(x.dtype)  # noqa: E731
   for ours, theirs in both(f, exact, x, kernel):
     assert ours.dtype == jnp.bfloat16
-    assert_close(ours, theirs, 2**-7)  # one rounding of the result; the input gradient sums rounded phases
+    assert_close(ours, theirs, 2**-7)  # one rounding of the result
   x, kernel = arrays((1, 4, 5, 3), (4, 4, 2, 3), dtype=jnp.bfloat16)
   assert conv.conv_transpose2d(x, kernel, stride=2, padding=1).dtype == jnp.bfloat16
 
