@@ -63,7 +63,7 @@ def check_confusion(case) -> None:
     'mean_iou': 'mean_iu',
     'pixel_acc': 'pixel_accuracy',
     'mean_acc': 'mean_accuracy',
-    'fw_iu': 'frequency_weighted_iu',
+    'fw_iou': 'frequency_weighted_iu',
   }
   for theirs, ours in names.items():
     np.testing.assert_allclose(found[ours], case[theirs], rtol=1e-12, err_msg=ours)
