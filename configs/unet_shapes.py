@@ -14,10 +14,10 @@ def get_config(arg: str = ''):
   config = base.get_config()
   config.model = base.section(name='unet', padding='same', norm='bn', width=16, depth=4, dropout=0.0)
   config.data.name = 'shapes'
-  config.data.options = base.section(size=64, train=2000, val=200)
+  config.data.options = base.section(size=48, train=2000, val=200)
   config.data.batch_size = 8
   config.augment = base.section(flip=True)
   config.optim.name, config.optim.lr, config.optim.schedule = 'adam', 6e-3, 'cosine'
   config.optim.warmup = 100
-  config.train.steps, config.train.log_every, config.train.save_every = 1000, 50, 500
+  config.train.steps, config.train.log_every, config.train.save_every = 1100, 50, 550
   return base.variant(config, arg)

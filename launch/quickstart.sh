@@ -7,5 +7,5 @@ set -euo pipefail
 workdir=runs/quickstart
 python -m jseg.main --config=configs/unet_shapes.py --workdir="$workdir" "$@" </dev/null
 
-printf '\nresults and checkpoints are in %s; pictures beside the numbers:\n' "$repo/$workdir"
-find "$workdir" \( -name '*.json' -o -name '*.png' \) -not -path '*/checkpoints/*' | sort | head -20
+printf '\nimage, truth and prediction side by side: %s\nscores and protocol: %s\n' \
+  "$repo/$workdir/overlays/" "$repo/$workdir/results/"
