@@ -17,7 +17,7 @@ def get_config(arg: str = ''):
   config.data.options = base.section(size=64, train=2000, val=200)
   config.data.batch_size = 8
   config.augment = base.section(flip=True)
-  config.optim.name, config.optim.lr, config.optim.schedule = 'adam', 3e-3, 'cosine'
-  config.optim.warmup = 90
-  config.train.steps, config.train.log_every, config.train.save_every = 900, 50, 300
+  config.optim.name, config.optim.lr, config.optim.schedule = 'adam', 6e-3, 'cosine'
+  config.optim.warmup = 100
+  config.train.steps, config.train.log_every, config.train.save_every = 1000, 50, 500
   return base.variant(config, arg)
