@@ -172,7 +172,8 @@ def _kernel_gradient(x, g, kernel_size: tuple[int, int], stride: int, pads: Pads
   x = _pad(x, pads)
   length = ho if rows_on_x else x.shape[1]
   row = b * (wo if columns_on_x else x.shape[2])
-  chunk = min(length, max(math.ceil(_PIXELS / row), _VALUES // (copied * row), 1))
+  values = max(_VALUES, kh * kw * c * d // 4)  # each product is as large as the kernel: many weigh, too
+  chunk = min(length, max(math.ceil(_PIXELS / row), values // (copied * row), 1))
   steps = math.ceil(length / chunk)
   rows_x, rows_g = (chunk - 1) * stride + 1, chunk
   if rows_on_x:
@@ -184,22 +185,17 @@ def _kernel_gradient(x, g, kernel_size: tuple[int, int], stride: int, pads: Pads
   g = _pad(g, ((above, (steps - 1) * chunk + rows_g - above - ho), (beside, beside)))
   x_columns, g_columns = (wo, wo) if columns_on_x else (x.shape[2], x.shape[2])
 
-  def add(total, step):
+  def product(step):
     xs = lax.dynamic_slice_in_dim(x, step * chunk * stride, rows_x, 1)
     gs = lax.dynamic_slice_in_dim(g, step * chunk, rows_g, 1)
     xs = _views(xs, kh if rows_on_x else 1, kw if columns_on_x else 1, dilation, chunk, x_columns, stride)
     gs = _views(gs, 1 if rows_on_x else kh, 1 if columns_on_x else kw, -dilation, chunk, g_columns, 1)
     dtype = jnp.promote_types(x.dtype, jnp.float32)
-    return total + lax.dot_general(xs, gs, (((0,), (0,)), ((), ())), preferred_element_type=dtype), None
+    return lax.dot_general(xs, gs, (((0,), (0,)), ((), ())), preferred_element_type=dtype)
 
-  total = jnp.zeros(
-    (
-      (kh if rows_on_x else 1) * (kw if columns_on_x else 1) * c,
-      (1 if rows_on_x else kh) * (1 if columns_on_x else kw) * d,
-    ),
-    jnp.promote_types(x.dtype, jnp.float32),
-  )
-  total = add(total, 0)[0] if steps == 1 else lax.scan(add, total, jnp.arange(steps))[0]
+  total = product(0)
+  if steps > 1:
+    total, _ = lax.scan(lambda total, step: (total + product(step), None), total, jnp.arange(1, steps))
   if rows_on_x and not columns_on_x:
     return total.reshape(kh, c, kw, d).transpose(0, 2, 1, 3)
   if rows_on_x:
