@@ -71,7 +71,16 @@ def _parse(argv: Sequence[str]) -> list[str]:
   try:
     return flags.FLAGS(_with_config(argv))
   except (AttributeError, KeyError) as error:  # the locked config's word for a key that it does not have
-    workdirs.fail('jseg.main', ValueError(f'the config has no key {error.args[0]}'))
+    # It comes as the repr of a text of two lines.
+    word = (
+      str(error.args[0])
+      .replace('\\n', ' ')
+      .replace("\\'", "'")
+      .strip('"')
+      .removeprefix("''")
+      .removesuffix("'")
+    )
+    workdirs.fail('jseg.main', ValueError(f"the config has no key '{word}"))
   except (flags.Error, TypeError, ValueError, OSError) as error:
     workdirs.fail('jseg.main', error)
 
