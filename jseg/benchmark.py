@@ -10,6 +10,7 @@ last, the same figures as one line of JSON.
 """
 
 import contextlib
+import functools
 import importlib.util
 import json
 import os
@@ -337,13 +338,5 @@ def _run() -> None:
   print(json.dumps(report))
 
 
-def _parse(argv: Sequence[str]) -> list[str]:
-  """Flags, with a config's own complaints turned into one line."""
-  try:
-    return flags.FLAGS(argv)
-  except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
-    workdirs.fail('jseg.benchmark', error)
-
-
 if __name__ == '__main__':
-  app.run(main, flags_parser=_parse)
+  app.run(main, flags_parser=functools.partial(workdirs.parse_flags, 'jseg.benchmark'))

@@ -4,38 +4,20 @@ prepare  makes the copy that training reads, once; checks every file on the way 
 verify   opens every file of the source and reports every fault, then a summary; exits with 1 if any.
 """
 
-import importlib
-import pkgutil
-import sys
-from types import ModuleType
+import functools
+from collections.abc import Sequence
 
 from absl import app, flags
 
-from jseg.data import builders, spec, verify
+from jseg.data import spec, verify
+from jseg.engine import resolve, workdirs
 
 VERBS = ('prepare', 'verify')
 
-FLAGS = flags.FLAGS
-
-
-def define_flags() -> None:
-  """Defines the flags of this door; called when it is run, not when it is imported."""
-  flags.DEFINE_enum('verb', None, VERBS, 'What to do.', required=True)
-  flags.DEFINE_string('name', None, 'The data set: a file in jseg/data/builders.', required=True)
-  flags.DEFINE_string('source', '', 'Its folder as its owners give it.')
-  flags.DEFINE_string('dir', '', 'Where prepared copies live; default: $JSEG_DATA, else ~/.cache/jseg.')
-
-
-def builder(name: str) -> ModuleType:
-  """The module of a data set.
-
-  Raises:
-    ValueError: there is none of that name; lists those that exist.
-  """
-  known = sorted(module.name for module in pkgutil.iter_modules(builders.__path__))
-  if name not in known:
-    raise ValueError(f"data set '{name}' is unknown; there are: {', '.join(known)}")
-  return importlib.import_module(f'{builders.__name__}.{name}')
+_VERB = flags.DEFINE_enum('verb', None, VERBS, 'What to do.')
+_NAME = flags.DEFINE_string('name', '', 'The data set: a file in jseg/data/builders.')
+_SOURCE = flags.DEFINE_string('source', '', 'Its folder as its owners give it.')
+_DIR = flags.DEFINE_string('dir', '', 'Where prepared copies live; default: $JSEG_DATA, else ~/.cache/jseg.')
 
 
 def run(verb: str, name: str, source: str, directory: str) -> int:
@@ -45,7 +27,7 @@ def run(verb: str, name: str, source: str, directory: str) -> int:
     ValueError: unknown data set, no source, or (prepare) a fault in it.
     OSError: a file or folder cannot be read or written.
   """
-  module = builder(name)
+  module = resolve.module('data', name)
   dataset: spec.DatasetSpec = module.SPEC
   if not dataset.instructions:
     raise ValueError(f'{name} needs no files: there is nothing to {verb}')
@@ -69,18 +51,17 @@ def run(verb: str, name: str, source: str, directory: str) -> int:
   return 1 if problems else 0
 
 
-def main(argv: list[str]) -> int:
-  """The door: bad input gives one line on stderr and exit code 2."""
-  if len(argv) > 1:
-    print(f"jseg.dataset: error: unexpected argument '{argv[1]}'", file=sys.stderr)
-    return 2
+def main(argv: Sequence[str]) -> int:
+  """The door: bad input is one line on stderr and exit status 2."""
   try:
-    return run(FLAGS.verb, FLAGS.name, FLAGS.source, FLAGS.dir)
+    if len(argv) > 1:
+      raise ValueError(f"unexpected argument '{argv[1]}'; every argument is a --flag=value")
+    if _VERB.value is None or not _NAME.value:
+      raise ValueError(f'--verb (one of {", ".join(VERBS)}) and --name (of the data set) are needed')
+    return run(_VERB.value, _NAME.value, _SOURCE.value, _DIR.value)
   except (ValueError, OSError) as error:
-    print(f'jseg.dataset: error: {error}', file=sys.stderr)
-    return 2
+    workdirs.fail('jseg.dataset', error)
 
 
 if __name__ == '__main__':
-  define_flags()
-  app.run(main)
+  app.run(main, flags_parser=functools.partial(workdirs.parse_flags, 'jseg.dataset'))

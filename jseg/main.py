@@ -67,25 +67,11 @@ def _run() -> None:
 
 
 def _parse(argv: Sequence[str]) -> list[str]:
-  """Flags, with a config's own complaints turned into one line; evaluation reads the workdir's config."""
-  try:
-    return flags.FLAGS(_with_config(argv))
-  except (AttributeError, KeyError) as error:  # the locked config's word for a key that it does not have
-    # It comes as the repr of a text of two lines.
-    word = (
-      str(error.args[0])
-      .replace('\\n', ' ')
-      .replace("\\'", "'")
-      .strip('"')
-      .removeprefix("''")
-      .removesuffix("'")
-    )
-    workdirs.fail('jseg.main', ValueError(f"the config has no key '{word}"))
-  except (flags.Error, TypeError, ValueError, OSError) as error:
-    workdirs.fail('jseg.main', error)
+  return workdirs.parse_flags('jseg.main', _with_config(argv))
 
 
 def _with_config(argv: Sequence[str]) -> list[str]:
+  """Evaluation takes the workdir's config if none is named."""
   named = any(re.match(r'--?config(=|$)', word) for word in argv)
   found = [word.split('=', 1)[1] for word in argv if re.match(r'--?workdir=', word)]
   if named or not found or '--mode=evaluate' not in argv:

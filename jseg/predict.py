@@ -10,6 +10,7 @@ and <name>_overlay.png, the classes' colours over the photo. From Python:
   labels = jseg.load('runs/one').predict(image)  # uint8 [h w 3] -> uint8 [h w]
 """
 
+import functools
 import pathlib
 from collections.abc import Sequence
 
@@ -57,4 +58,4 @@ def _run() -> None:
 
 
 if __name__ == '__main__':
-  app.run(main)
+  app.run(main, flags_parser=functools.partial(workdirs.parse_flags, 'jseg.predict'))

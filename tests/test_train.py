@@ -159,7 +159,7 @@ def test_doors_answer_in_one_line(tmp_path):
   blocked.write_text('')
   cases = {
     (str(blocked),): 'cannot be written to',
-    (str(tmp_path / 'a'), '--config.optim.lrr=1'): 'Did you mean "lr" instead of "lrr"',
+    (str(tmp_path / 'a'), '--config.optim.lrr=1'): "no key 'lrr'; did you mean 'lr'?",
     (str(tmp_path / 'a'), '--config.train.steps=many'): 'steps',
     (str(tmp_path / 'a'), '--config.model.name=none'): 'there are: fcn, segnet',
   }

@@ -10,26 +10,13 @@ from jseg.convert import rows
 _STAGES = (2, 2, 3, 3, 3)
 
 
-def _positions() -> list[tuple[int, int]]:
-  return [(i, j) for i, convs in enumerate(_STAGES, start=1) for j in range(1, convs + 1)]
-
-
 def segnet(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
   """Variables of models.segnet from the layers of `segnet_inference.prototxt`: conv1_1, conv1_1_bn, ...
 
   Raises:
     ValueError: arrays are missing or left over.
   """
-  table = []
-  for i, j in _positions():
-    table += rows.conv(f'conv{i}_{j}', ('encoder', f'conv{i}_{j}'))
-    table += rows.norm(f'conv{i}_{j}_bn', ('encoder', f'norm{i}_{j}'))
-    if (i, j) == (1, 1):
-      table += rows.conv('conv1_1_D', ('score',))
-    else:
-      table += rows.conv(f'conv{i}_{j}_D', (f'decode{i}_{j}',))
-      table += rows.norm(f'conv{i}_{j}_D_bn', (f'decode_norm{i}_{j}',))
-  return rows.apply(arrays, table)
+  return rows.apply(arrays, _segnet('conv{0}_{1}', 'conv{0}_{1}_bn', 'conv{0}_{1}_D', 'conv{0}_{1}_D_bn'))
 
 
 def segnet_onera(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
@@ -38,16 +25,22 @@ def segnet_onera(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
   Raises:
     ValueError: arrays are missing or left over.
   """
+  return rows.apply(arrays, _segnet('conv{0}{1}', 'bn{0}{1}', 'conv{0}{1}d', 'bn{0}{1}d'))
+
+
+def _segnet(conv: str, norm: str, decode: str, decode_norm: str) -> list[rows.Row]:
+  """SegNet's rows; the arguments are the reference's names with places for stage and number within it."""
   table = []
-  for i, j in _positions():
-    table += rows.conv(f'conv{i}{j}', ('encoder', f'conv{i}_{j}'))
-    table += rows.norm(f'bn{i}{j}', ('encoder', f'norm{i}_{j}'))
-    if (i, j) == (1, 1):
-      table += rows.conv('conv11d', ('score',))
-    else:
-      table += rows.conv(f'conv{i}{j}d', (f'decode{i}_{j}',))
-      table += rows.norm(f'bn{i}{j}d', (f'decode_norm{i}_{j}',))
-  return rows.apply(arrays, table)
+  for i, convs in enumerate(_STAGES, start=1):
+    for j in range(1, convs + 1):
+      table += rows.conv(conv.format(i, j), ('encoder', f'conv{i}_{j}'))
+      table += rows.norm(norm.format(i, j), ('encoder', f'norm{i}_{j}'))
+      if (i, j) == (1, 1):
+        table += rows.conv(decode.format(i, j), ('score',))  # the last convolution is bare
+      else:
+        table += rows.conv(decode.format(i, j), (f'decode{i}_{j}',))
+        table += rows.norm(decode_norm.format(i, j), (f'decode_norm{i}_{j}',))
+  return table
 
 
 def segnet_basic(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:

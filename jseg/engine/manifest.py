@@ -96,7 +96,8 @@ def tidy(directory: pathlib.Path) -> None:
   deleted; steps that were never finished are deleted, as long as a good one remains.
   """
   for path in directory.glob(f'*{_UNFINISHED}*'):
-    shutil.rmtree(path)
+    # A save that has just failed may still be writing there; what is left harms nothing and goes next time.
+    shutil.rmtree(path, ignore_errors=True)
   good, bad = survey(directory)
   for step, reason in bad.items():
     folder, aside = directory / str(step), directory / f'{step}{_ASIDE}'

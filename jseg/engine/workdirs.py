@@ -1,13 +1,16 @@
-"""A run's folder: claiming it, reading back its config, and failing in one line."""
+"""What the doors of a run share: its folder, its config and flags, and failing in one line."""
 
 import json
 import os
 import pathlib
+import re
 import sys
 import tempfile
+from collections.abc import Sequence
 from typing import NoReturn
 
 import ml_collections
+from absl import flags
 
 from jseg.engine import resolve
 
@@ -45,6 +48,25 @@ def _tuples(value):
   if isinstance(value, dict):
     return {key: _tuples(item) for key, item in value.items()}
   return resolve.as_tuple(value)
+
+
+def parse_flags(door: str, argv: Sequence[str]) -> list[str]:
+  """The arguments that are no flags; a flag or a config at fault ends the process by `fail`."""
+  try:
+    return flags.FLAGS(argv)
+  except (AttributeError, KeyError) as error:  # the locked config's word for a key that it does not have
+    fail(door, ValueError(_unknown_key(str(error))))
+  except (flags.Error, TypeError, ValueError, OSError) as error:
+    fail(door, error)
+
+
+def _unknown_key(text: str) -> str:
+  """ml_collections wraps its hint in reprs of several lines, differently for a section and for its keys."""
+  hint = re.search(r'Did you mean "(\w+)" instead of "(\w+)"', text)
+  if hint:
+    return f"the config has no key '{hint[2]}'; did you mean '{hint[1]}'?"
+  key = re.search(r'(?:Key )?["\'\\]*(\w+)', text.lstrip('\'"'))
+  return f"the config has no key '{key[1] if key else text}'; configs/base.py lists all there are"
 
 
 def fail(door: str, error: BaseException) -> NoReturn:

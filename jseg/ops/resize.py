@@ -56,11 +56,11 @@ def _apply(x: Array, matrices: Sequence[np.ndarray]) -> jax.Array:
         x = _multiply(x, matrix, axis) if axis == 1 else _gather(x, matrix, axis)
     return x
 
-  def transposed(_: None, ct: jax.Array) -> tuple[jax.Array]:
+  def transposed(_: None, ct: Array) -> tuple[jax.Array]:
     for axis, matrix in enumerate(matrices, start=1):
       if not _is_identity(matrix):
         ct = _multiply(ct, matrix.T, axis)
-    return (ct,)
+    return (jnp.asarray(ct),)
 
   apply.defvjp(lambda x: (apply(x), None), transposed)
   return apply(jnp.asarray(x))
@@ -84,7 +84,7 @@ def _gather(x: jax.Array, matrix: np.ndarray, axis: int) -> jax.Array:
   return sum(terms[1:], start=terms[0])
 
 
-def _multiply(x: jax.Array, matrix: np.ndarray, axis: int) -> jax.Array:
+def _multiply(x: Array, matrix: np.ndarray, axis: int) -> jax.Array:
   """The product along one axis as a dense one."""
   before, n, after = x.shape[:axis], x.shape[axis], x.shape[axis + 1 :]
   flat = x.reshape(int(np.prod(before)), n, int(np.prod(after)))
