@@ -38,7 +38,9 @@ _CONFIG = config_flags.DEFINE_config_file('config', None, 'A file of configs/, a
 _WHAT = flags.DEFINE_list('what', 'train,eval', f'What to measure, of: {", ".join(PARTS)}.')
 _BATCH_SIZE = flags.DEFINE_integer('batch_size', 0, "Global, in images; 0: the config's.")
 _SIZE = flags.DEFINE_list('size', '', "height,width in pixels; empty: the config's crop, or its first image.")
-_REPEATS = flags.DEFINE_integer('repeats', 5, 'Timed steps of each kind, after one that is not counted.')
+_REPEATS = flags.DEFINE_integer(
+  'repeats', 5, 'Timed steps of each kind in each of two rounds; each begins with one that is not timed.'
+)
 _REFERENCE = flags.DEFINE_enum('reference', '', ['', 'torch'], 'What to time beside ours, in turns.')
 
 Step = Callable[[], float]  # runs one step to its end; the loss of a training step, otherwise 0
@@ -60,7 +62,7 @@ def measure(
     what: some of PARTS.
     batch_size: global, in images; 0: the config's.
     size: (height, width) in pixels; (): the config's crop, or else its first image's size.
-    repeats: timed steps of each kind.
+    repeats: timed steps of each kind in each of two rounds; batches of the data pipeline.
     reference: 'torch', or ''.
 
   Returns:
@@ -149,7 +151,7 @@ def _steps(
   report = {}
   for part, (step, facts) in ours.items():
     sides = {'': step} | ({'torch_': theirs[part]} if part in theirs else {})
-    first, times = _alternate(sides, repeats)
+    first, times = _in_turns(sides, repeats)
     report[part] = facts | _figures(times, config.data.batch_size)
     if part == 'train':
       report[part] |= {f'{side}loss': loss for side, loss in first.items()}
@@ -228,15 +230,21 @@ def _torch_steps(config: Config, spec: Any, params: Any, batch: Batch) -> dict[s
   return {'train': lambda: twin.train_step(image, labels), 'eval': evaluate}
 
 
-def _alternate(steps: Mapping[str, Step], repeats: int) -> tuple[dict[str, float], dict[str, list[float]]]:
-  """First losses, and milliseconds of `repeats` further steps of each, in turns."""
+def _in_turns(steps: Mapping[str, Step], repeats: int) -> tuple[dict[str, float], dict[str, list[float]]]:
+  """First losses, and milliseconds of two rounds of `repeats` further steps of each.
+
+  Each side has its steps in one go, after one that is not timed: changing sides at every step would time how
+  the system finds memory for one after the other has let go of it (a third of a U-Net step).
+  """
   first = {name: step() for name, step in steps.items()}
   times: dict[str, list[float]] = {name: [] for name in steps}
-  for _ in range(repeats):
+  for _ in range(2):
     for name, step in steps.items():
-      begin = time.perf_counter()
       step()
-      times[name].append((time.perf_counter() - begin) * 1e3)
+      for _ in range(repeats):
+        begin = time.perf_counter()
+        step()
+        times[name].append((time.perf_counter() - begin) * 1e3)
   return first, times
 
 

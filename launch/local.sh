@@ -21,6 +21,8 @@ if [ -n "${JSEG_DEVICES_PER_PROCESS:-}" ]; then
   export JAX_PLATFORMS=cpu JAX_NUM_CPU_DEVICES="$JSEG_DEVICES_PER_PROCESS" NPROC=32
 fi
 
+export GLIBC_TUNABLES="${GLIBC_TUNABLES:-glibc.malloc.hugetlb=1}" # as in venv.sh
+
 port=$((20000 + RANDOM % 30000))
 while (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do # somebody answers: taken
   port=$((20000 + RANDOM % 30000))

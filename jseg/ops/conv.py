@@ -10,6 +10,7 @@ Three departures from the plain XLA form, all of the same result:
 
 import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -23,7 +24,7 @@ _DIMS = ('NHWC', 'HWIO', 'NHWC')
 
 # A matrix product of the kernel gradient: values laid side by side for it, so that they stay in cache, and
 # the fewest pixels it contracts, so that its own start and result do not weigh.
-_VALUES, _PIXELS = 400_000, 96
+_VALUES, _PIXELS = 800_000, 96
 
 # The input gradient is made of matrix products up to this many pixels for each of the output's channels.
 _FEW = 4
@@ -66,7 +67,7 @@ def conv2d(
   if groups != 1:
     return _plain(x, kernel, stride, inner, dilation, groups)
   if kernel.shape[:2] == (1, 1):
-    return lax.dot_general(x[:, ::stride, ::stride], kernel[0, 0], (((3,), (0,)), ((), ())))
+    return _product(x[:, ::stride, ::stride], kernel[0, 0])
   return _conv(x, kernel, stride, inner, dilation)
 
 
@@ -84,6 +85,15 @@ def conv_transpose2d(
     for n, k in zip(x.shape[1:3], kernel.shape[:2], strict=True)
   )
   return _by_phases(x, kernel, stride, (padding, padding), size)
+
+
+def _product(x, kernel) -> jax.Array:
+  """The matrix product of every pixel of x [b h w cin] with kernel [cin cout].
+
+  Of two matrices: with the pixels on three axes XLA's CPU compiler would move them, slowly, for the gradient.
+  """
+  y = lax.dot_general(x.reshape(-1, x.shape[3]), kernel, (((1,), (0,)), ((), ())))
+  return y.reshape(*x.shape[:3], -1)
 
 
 def _plain(x, kernel, stride: int, pads: Pads, dilation: int, groups: int = 1) -> jax.Array:
@@ -162,45 +172,67 @@ def _kernel_gradient(x, g, kernel_size: tuple[int, int], stride: int, pads: Pads
   side along the channels and one matrix product contracts the pixels. Row and column shifts may each be
   laid on x or, the other way round, on g: whichever copies least.
   """
-  (kh, kw), (b, ho, wo, d), c = kernel_size, g.shape, x.shape[-1]
-  row_span, column_span = dilation * (kh - 1), dilation * (kw - 1)
+  (kh, kw), (b, _, wo, d), c = kernel_size, g.shape, x.shape[-1]
   on_x = [(kh * kw * c + d, True, True)]
   on_g = [(kh * c + kw * d, True, False), (c + kh * kw * d, False, False)]
   # Over a strided x, g would have to be spread out with zeros first.
   copied, rows_on_x, columns_on_x = min(on_x + on_g if stride == 1 else on_x)
-
-  x = _pad(x, pads)
-  length = ho if rows_on_x else x.shape[1]
-  row = b * (wo if columns_on_x else x.shape[2])
+  columns = wo if columns_on_x else x.shape[2]
   values = max(_VALUES, kh * kw * c * d // 4)  # each product is as large as the kernel: many weigh, too
-  chunk = min(length, max(math.ceil(_PIXELS / row), values // (copied * row), 1))
-  steps = math.ceil(length / chunk)
-  rows_x, rows_g = (chunk - 1) * stride + 1, chunk
-  if rows_on_x:
-    rows_x += row_span
-  else:
-    rows_g += row_span
-  x = _pad(x, ((0, (steps - 1) * chunk * stride + rows_x - x.shape[1]), (0, 0)))
-  above, beside = 0 if rows_on_x else row_span, 0 if columns_on_x else column_span
-  g = _pad(g, ((above, (steps - 1) * chunk + rows_g - above - ho), (beside, beside)))
-  x_columns, g_columns = (wo, wo) if columns_on_x else (x.shape[2], x.shape[2])
+  chunk = max(math.ceil(_PIXELS / (b * columns)), values // (copied * b * columns), 1)
+  # What lies beyond the edges of the side with the shifts: of x its padding, of g what the padding leaves.
+  flipped: Any = tuple((dilation * (k - 1) - low, dilation * (k - 1) - high)
+                       for k, (low, high) in zip(kernel_size, pads, strict=True))  # fmt: skip
+  above, beside = pads[0] if rows_on_x else flipped[0], pads[1] if columns_on_x else flipped[1]
 
-  def product(step):
-    xs = lax.dynamic_slice_in_dim(x, step * chunk * stride, rows_x, 1)
-    gs = lax.dynamic_slice_in_dim(g, step * chunk, rows_g, 1)
-    xs = _views(xs, kh if rows_on_x else 1, kw if columns_on_x else 1, dilation, chunk, x_columns, stride)
-    gs = _views(gs, 1 if rows_on_x else kh, 1 if columns_on_x else kw, -dilation, chunk, g_columns, 1)
+  def product(still, moving, rows: int):
+    xs, gs = (moving, still) if rows_on_x else (still, moving)
+    xs, gs = (_pad(xs, ((0, 0), beside)), gs) if columns_on_x else (xs, _pad(gs, ((0, 0), beside)))
+    xs = _views(xs, kh if rows_on_x else 1, kw if columns_on_x else 1, dilation, rows, columns, stride)
+    gs = _views(gs, 1 if rows_on_x else kh, 1 if columns_on_x else kw, -dilation, rows, columns, 1)
     dtype = jnp.promote_types(x.dtype, jnp.float32)
     return lax.dot_general(xs, gs, (((0,), (0,)), ((), ())), preferred_element_type=dtype)
 
-  total = product(0)
-  if steps > 1:
-    total, _ = lax.scan(lambda total, step: (total + product(step), None), total, jnp.arange(1, steps))
+  still, moving = (g, x) if rows_on_x else (x, g)
+  total = _over_rows(product, still, moving, chunk, stride, above[0], dilation * (kh - 1))
   if rows_on_x and not columns_on_x:
     return total.reshape(kh, c, kw, d).transpose(0, 2, 1, 3)
   if rows_on_x:
     return total.reshape(kh, kw, c, d)
   return total.reshape(c, kh, kw, d).transpose(1, 2, 0, 3)
+
+
+def _over_rows(
+  product: Callable, still: jax.Array, moving: jax.Array, chunk: int, stride: int, above: int, span: int
+) -> jax.Array:
+  """The sum of product(rows of `still`, the rows of `moving` that they meet, how many) over all rows.
+
+  Row a of `still` meets the rows a * stride - above to that + span of `moving`, zeros beyond its edges.
+  Those at the edges make a product each, with these zeros; those in between are read as they lie, `chunk` at
+  a time in a loop. Neither side is ever copied as a whole.
+  """
+  length, limit = still.shape[1], moving.shape[1]
+
+  def edge(start: int, stop: int) -> jax.Array:
+    first, last = start * stride - above, (stop - 1) * stride - above + span + 1
+    met = _pad(moving[:, max(first, 0) : last], ((max(-first, 0), max(last - limit, 0)), (0, 0)))
+    return product(still[:, start:stop], met, stop - start)
+
+  def inner(step: Any) -> jax.Array:
+    here = lax.dynamic_slice_in_dim(still, begin + step * chunk, chunk, 1)
+    first, rows = (begin + step * chunk) * stride - above, (chunk - 1) * stride + 1 + span
+    return product(here, lax.dynamic_slice_in_dim(moving, first, rows, 1), chunk)
+
+  begin = math.ceil(above / stride)
+  end = min((limit - 1 - span + above) // stride + 1, length)
+  steps = (end - begin) // chunk
+  if steps < 2:
+    return edge(0, length)
+  begin += (end - begin) % chunk // 2  # what is left over goes to both edges
+  edges = [(0, begin), (begin + steps * chunk, length)]
+  parts = [edge(start, stop) for start, stop in edges if start < stop]
+  total = sum(parts[1:], start=parts[0]) if parts else inner(0)
+  return lax.scan(lambda total, i: (total + inner(i), None), total, jnp.arange(0 if parts else 1, steps))[0]
 
 
 def _views(x, kh: int, kw: int, step: int, rows: int, columns: int, stride: int) -> jax.Array:
@@ -240,7 +272,7 @@ def _by_phases(x, kernel, stride: int, padding: tuple[int, int], size: tuple[int
         continue
       if kernel.shape[:2] == (stride, stride) and padding == (0, 0) and counts == x.shape[1:3]:
         # Kernels side by side, one tap a phase: the kernel as it stands.
-        row.append(lax.dot_general(x, kernel, (((3,), (3,)), ((), ()))))
+        row.append(_product(x, kernel.reshape(-1, kernel.shape[3]).T).reshape(shape))
         continue
       small = jnp.stack([kernel[r::stride] for r in phases_y])  # [py ty kw cout cin]
       small = jnp.stack([small[:, :, r::stride] for r in phases_x], axis=2)  # [py ty px tx cout cin]
