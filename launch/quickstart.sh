@@ -4,8 +4,4 @@
 set -euo pipefail
 . "$(dirname "$0")/venv.sh"
 
-workdir=runs/quickstart
-python -m jseg.main --config=configs/unet_shapes.py --workdir="$workdir" "$@" </dev/null
-
-printf '\nimage, truth and prediction side by side: %s\nscores and protocol: %s\n' \
-  "$repo/$workdir/overlays/" "$repo/$workdir/results/"
+exec python -m jseg.main --config=configs/unet_shapes.py --workdir=runs/quickstart "$@" </dev/null

@@ -162,6 +162,7 @@ def test_bfloat16_accumulates_in_float32(stride, chunks, monkeypatch):
   assert conv.conv_transpose2d(x, kernel, stride=2, padding=1).dtype == jnp.bfloat16
 
 
+@pytest.mark.slow
 def test_second_derivative():
   x, kernel = arrays((1, 7, 6, 2), (3, 3, 2, 3))
 

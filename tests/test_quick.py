@@ -30,6 +30,7 @@ def test_quick(config, tmp_path):
   assert np.isfinite([line['loss'] for line in runs.scalars(tmp_path)]).all()
 
 
+@pytest.mark.slow
 def test_predict_writes_every_photo_at_its_own_size(tmp_path):
   workdir, photos, output = tmp_path / 'run', tmp_path / 'photos', tmp_path / 'out'
   assert runs.run(workdir, '--config.train.steps=1').returncode == 0

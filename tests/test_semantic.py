@@ -134,6 +134,7 @@ def test_ema_follows_the_parameters_and_evaluation_uses_it():
   )
 
 
+@pytest.mark.slow
 def test_statistics_step_gives_the_batch_alone():
   model = segnet_basic.Model(num_classes=CLASSES, axis_name=AXIS, width=4)
   task = make(model, preprocess='bgr')
@@ -152,6 +153,7 @@ def test_statistics_step_gives_the_batch_alone():
   np.testing.assert_allclose(mean, before_norm.mean((0, 1, 2)), rtol=1e-4, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_overfits_two_images():
   task = make(
     unet.Model(num_classes=CLASSES, axis_name=AXIS, width=8, depth=3, padding='same', norm='bn', dropout=0.0)

@@ -109,6 +109,14 @@ def table(result: Result, spec: Any) -> str:
   return '\n'.join(lines)
 
 
+def whereabouts(path: pathlib.Path, result: Result, step: int) -> str:
+  """Where the result file lies and where the pictures do, as a text to print."""
+  return (
+    f'step {step}, {result.images} images; scores, confusion matrix and protocol: {path}\n'
+    f'image, truth and prediction side by side: {path.parent.with_name("overlays")}/'
+  )
+
+
 def write(
   workdir: pathlib.Path, result: Result, spec: Any, protocol: Mapping[str, Any], step: int
 ) -> pathlib.Path:
@@ -173,5 +181,5 @@ def run(config: Config, workdir: pathlib.Path, which: str) -> Result:
     path = write(workdir, result, spec, evaluator.protocol(spec), step)
     overlays(workdir, task, state, source, spec, config.eval.overlays)
     print(table(result, spec))
-    print(f'step {step}, {len(source)} images of {config.eval.split}; written to {path}')
+    print(whereabouts(path, result, step))
   return result

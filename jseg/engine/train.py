@@ -181,7 +181,7 @@ def _evaluate(run: Run, state: TrainState, step: int) -> tuple[TrainState, dict[
     state = _recalibrated(run, state, step)
   result = run.evaluator(state)
   if parallel.is_lead():
-    evaluate.write(run.workdir, result, run.spec, run.evaluator.protocol(run.spec), step)
+    path = evaluate.write(run.workdir, result, run.spec, run.evaluator.protocol(run.spec), step)
     host = parallel.unreplicate(state)
     panels = evaluate.overlays(
       run.workdir, run.task, host, run.evaluator.source, run.spec, run.config.eval.overlays
@@ -191,6 +191,7 @@ def _evaluate(run: Run, state: TrainState, step: int) -> tuple[TrainState, dict[
     run.writers.scalars(step, result.scores, split=run.config.eval.split)
     if step == run.config.train.steps:
       print(evaluate.table(result, run.spec))
+      print(evaluate.whereabouts(path, result, step))
   return state, result.scores
 
 
