@@ -34,7 +34,7 @@ def data_section() -> ml_collections.ConfigDict:
   """Where examples come from and how they are batched."""
   return section(
     name='shapes',  # a file in jseg/data/builders
-    source='',  # the folder or archive as its owners give it; prepared on first use
+    source='',  # the folder as its owners give it; prepared on first use
     dir='',  # where prepared copies live; empty: $JSEG_DATA, else ~/.cache/jseg
     options=section(),  # options of the dataset's open_split()
     train_split='train',
