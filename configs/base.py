@@ -63,11 +63,12 @@ def optim_section() -> ml_collections.ConfigDict:
   return section(
     name='sgd',  # sgd | adam | rmsprop
     lr=0.01,  # base learning rate
-    schedule='constant',  # constant | poly | step | cosine: pure functions of the step
+    schedule='constant',  # constant | poly | step | exponential | cosine: pure functions of the step
     warmup=0,  # steps of linear warm-up from 0
     power=0.9,  # poly
     milestones=(),  # step: after these steps ...
-    gamma=0.1,  # ... the rate is multiplied by this
+    gamma=0.1,  # ... the rate is multiplied by this; exponential: so it is ...
+    period=1,  # ... after every so many steps
     momentum=0.9,  # sgd and rmsprop
     nesterov=False,
     beta1=0.9,  # adam

@@ -5,10 +5,17 @@ from typing import Any, NamedTuple
 import jax
 from flax import linen as nn
 
-from jseg.models import fcn, segnet, segnet_basic, unet
-from jseg.models.encoders import vgg
+from jseg.models import fc_densenet, fcn, linknet, segnet, segnet_basic, unet
+from jseg.models.encoders import resnet, vgg
 
-MODULES = {'fcn': fcn, 'segnet': segnet, 'segnet_basic': segnet_basic, 'unet': unet}
+MODULES = {
+  'fc_densenet': fc_densenet,
+  'fcn': fcn,
+  'linknet': linknet,
+  'segnet': segnet,
+  'segnet_basic': segnet_basic,
+  'unet': unet,
+}
 
 
 class Network(NamedTuple):
@@ -38,7 +45,25 @@ _UNET = 'jvanvugt/pytorch-unet, 31,030,658 for 1 channel and 2 classes, + 576 a 
 _FCN = 'wkentaro/pytorch-fcn, sum over its parameters'
 _FCN_FROZEN = f'{_FCN}, less the transposed convolutions; published as 134M'
 
+_TIRAMISU = 'bfortuner/pytorch_tiramisu, sum over its parameters; with the statistics as published'
+_SMALL = {'growth': 2, 'down': (2, 1), 'bottom': 1, 'width': 4}
+_LUA = "the layers of the authors' model.lua, summed; published as 11.5M"
+
 NETWORKS = (
+  Network(
+    'fcdensenet56', 'fc_densenet', 11, 3, 1_376_795, _TIRAMISU,
+    {'growth': 12, 'down': (4,) * 5, 'bottom': 4}, _SMALL, ((32, 33), (45, 70)), ((31, 64), (40, 16)),
+  ),
+  Network(
+    'fcdensenet67', 'fc_densenet', 11, 3, 3_463_243, _TIRAMISU,
+    {'growth': 16, 'down': (5,) * 5, 'bottom': 5}, _SMALL, ((32, 33),),
+  ),
+  Network('fcdensenet103', 'fc_densenet', 11, 3, 9_322_091, _TIRAMISU, {}, _SMALL, ((45, 70),)),
+  Network('linknet', 'linknet', 11, 3, 11_535_659, _LUA, {}, {'width': 8}),
+  Network(
+    'linknet-port', 'linknet', 21, 3, 11_535_957, 'e-lab/pytorch-linknet, sum over its parameters',
+    {'sum_relu': False, 'decoder_bias': False, 'decoder_eps': 1e-5}, {'width': 8},
+  ),
   Network('segnet', 'segnet', 11, 3, 29_449_355, _ONERA),
   Network('segnet-12', 'segnet', 12, 3, 29_449_932, _SEGNET),
   Network('segnet_basic', 'segnet_basic', 11, 3, 1_416_587, _BASIC),
@@ -82,6 +107,11 @@ class Encoder(NamedTuple):
 _TORCHVISION = 'torchvision, num_params of the weights'
 
 ENCODERS = (
+  Encoder('resnet18', 'resnet', resnet.Classifier(depth=18), 11_689_512, _TORCHVISION),
+  Encoder('resnet34', 'resnet', resnet.Classifier(depth=34), 21_797_672, _TORCHVISION),
+  Encoder('resnet50', 'resnet', resnet.Classifier(depth=50), 25_557_032, _TORCHVISION),
+  Encoder('resnet101', 'resnet', resnet.Classifier(depth=101), 44_549_160, _TORCHVISION),
+  Encoder('resnet152', 'resnet', resnet.Classifier(depth=152), 60_192_808, _TORCHVISION),
   Encoder('vgg16', 'vgg', vgg.Classifier(), 138_357_544, _TORCHVISION),
   Encoder('vgg16_bn', 'vgg', vgg.Classifier(norm='bn'), 138_365_992, _TORCHVISION),
   Encoder('vgg19', 'vgg', vgg.Classifier(depth=19), 143_667_240, _TORCHVISION),

@@ -21,9 +21,17 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from jseg.convert import caffe_segnet, torch_fcn, torch_unet, torch_vgg
-from jseg.models import blocks, fcn, segnet, segnet_basic, unet
-from jseg.models.encoders import vgg
+from jseg.convert import (
+  caffe_segnet,
+  torch_fcn,
+  torch_linknet,
+  torch_resnet,
+  torch_tiramisu,
+  torch_unet,
+  torch_vgg,
+)
+from jseg.models import blocks, fc_densenet, fcn, linknet, segnet, segnet_basic, unet
+from jseg.models.encoders import resnet, vgg
 from jseg.ops import conv, normalise, pool, resize
 
 FOLDER = pathlib.Path(os.environ.get('JSEG_GOLDENS') or pathlib.Path(__file__).parent / 'goldens')
@@ -36,6 +44,14 @@ Place = str | tuple[str, ...] | None  # a key of `out`, the path of a module who
 # --- networks ---------------------------------------------------------------------------------------------
 
 
+def _plain(name: str, logits: jax.Array) -> jax.Array:
+  return nn.softmax(logits) if name == 'prob' else logits
+
+
+def _log_softmax(name: str, logits: jax.Array) -> jax.Array:
+  return nn.log_softmax(logits) if name == 'out' else logits
+
+
 class Network(NamedTuple):
   """How a reference network maps to ours."""
 
@@ -43,6 +59,7 @@ class Network(NamedTuple):
   convert: Callable[[Arrays], dict[str, Any]]
   tap: Callable[[str], Place] = lambda name: name
   outliers: int = 0
+  out: Callable[[str, jax.Array], jax.Array] = _plain  # from the name of an output and our logits
 
 
 def _onera_tap(name: str) -> Place:
@@ -105,7 +122,72 @@ def _vgg_tap(pools: tuple[int, ...]) -> Callable[[str], Place]:
   return {**names, 'avgpool': 'avgpool'}.__getitem__
 
 
+def _resnet(arrays: Arrays) -> nn.Module:
+  return resnet.Classifier(num_classes=len(arrays['fc.bias']), depth=torch_resnet.depth(arrays))
+
+
+def _resnet_tap(name: str) -> Place:
+  if name in ('conv1', 'bn1'):
+    return ('encoder', name.replace('bn', 'norm'))
+  return {'maxpool': 'pool', 'avgpool': 'avgpool', 'fc': None}.get(name, name.replace('layer', 'stage'))
+
+
+def _linknet_tap(name: str) -> Place:
+  """Of either form; theirs counts decoders from 0 in Lua, and a decoder's output comes before the sum."""
+  if match := re.fullmatch(r'(?:trunk\.layer|encoder)(\d)', name):
+    return f'encode{match[1]}'
+  if match := re.fullmatch(r'dec\.(\d)', name):
+    return (f'decode{int(match[1]) + 1}',)
+  if match := re.fullmatch(r'decoder(\d)', name):
+    return (f'decode{match[1]}',)
+  if match := re.fullmatch(r'd(\d)', name):
+    return f'decode{match[1]}'
+  return {
+    'conv1': ('encoder', 'conv1'), 'bn1': ('encoder', 'norm1'), 'maxpool': None, 'tp_conv1': None,
+    'conv2': None, 'tp_conv2': ('score',),
+  }[name]  # fmt: skip
+
+
+def _linknet_port(arrays: Arrays) -> nn.Module:
+  classes = len(arrays['tp_conv2.bias'])
+  return linknet.Model(num_classes=classes, sum_relu=False, decoder_bias=False, decoder_eps=1e-5)
+
+
+def _fc_densenet(arrays: Arrays) -> nn.Module:
+  down = sum(name.startswith('transDownBlocks') and name.endswith('conv.bias') for name in arrays)
+  return fc_densenet.Model(
+    num_classes=len(arrays['finalConv.bias']),
+    growth=len(arrays['bottleneck.bottleneck.layers.0.conv.bias']),
+    down=tuple(torch_tiramisu.layers(arrays, f'denseBlocksDown.{i}') for i in range(down)),
+    bottom=torch_tiramisu.layers(arrays, 'bottleneck.bottleneck'),
+    width=len(arrays['firstconv.bias']),
+    norm='bn',
+    bn_eps=1e-5,
+  )
+
+
+def _tiramisu_tap(name: str) -> Place:
+  kind, _, i = name.partition('.')
+  if kind in ('firstconv', 'finalConv', 'bottleneck'):
+    return {'firstconv': ('first',), 'finalConv': ('score',), 'bottleneck': 'bottom'}[kind]
+  # Theirs has five pools; transitions are recorded with what is joined to them.
+  return {
+    'denseBlocksDown': f'down{int(i) + 1}', 'denseBlocksUp': f'up{5 - int(i)}',
+    'transDownBlocks': None, 'transUpBlocks': None,
+  }[kind]  # fmt: skip
+
+
 NETWORKS = {
+  'fcdensenet56': Network(_fc_densenet, torch_tiramisu.fc_densenet, _tiramisu_tap, out=_log_softmax),
+  'fcdensenet67': Network(_fc_densenet, torch_tiramisu.fc_densenet, _tiramisu_tap, out=_log_softmax),
+  'fcdensenet103': Network(_fc_densenet, torch_tiramisu.fc_densenet, _tiramisu_tap, out=_log_softmax),
+  'linknet': Network(_linknet_port, torch_linknet.port, _linknet_tap, out=_log_softmax),
+  'linknet_lua': Network(
+    lambda a: linknet.Model(num_classes=len(a['head3.bias'])), torch_linknet.lua, _linknet_tap
+  ),
+  'resnet18': Network(_resnet, torch_resnet.classifier, _resnet_tap),
+  'resnet50': Network(_resnet, torch_resnet.classifier, _resnet_tap),
+  'resnet101': Network(_resnet, torch_resnet.classifier, _resnet_tap),
   'fcn32s_vgg16': Network(_fcn, torch_fcn.fcn, _fcn_tap),
   'fcn16s_vgg16': Network(_fcn, torch_fcn.fcn, _fcn_tap),
   'fcn8s_vgg16': Network(_fcn, torch_fcn.fcn, _fcn_tap),
@@ -174,8 +256,11 @@ def test_network(path: pathlib.Path):
   )(variables, image.transpose(0, 2, 3, 1))
   maps = {}
   for name in golden['output']:
-    maps[name] = nn.softmax(logits) if name == 'prob' else logits
-  for name in golden.get('taps', {}):
+    if name in ('out', 'logits', 'prob') or len(golden['output']) == 1:
+      maps[name] = row.out(name, logits)
+  for name in [*golden['output'], *golden.get('taps', {})]:
+    if name in maps:
+      continue
     place = row.tap(name)
     if isinstance(place, str):
       maps[name] = out[place]
@@ -184,7 +269,7 @@ def test_network(path: pathlib.Path):
       for key in place:
         node = node[key]
       maps[name] = node['__call__'][0]
-  assert len(maps) > len(golden['output']), 'no tap was compared'
+  assert len(maps) >= len(golden['output']) and len(maps) > 1, 'no tap was compared'
   results = [
     golden_rule.compare(golden, value, output=name, layout='NHWC', outliers=row.outliers)
     for name, value in maps.items()

@@ -12,8 +12,8 @@ import pytest
 from flax import linen as nn
 
 import jseg.models
-from jseg.models import fcn, segnet, unet
-from jseg.models.encoders import vgg
+from jseg.models import fc_densenet, fcn, segnet, unet
+from jseg.models.encoders import resnet, vgg
 
 networks = pytest.mark.parametrize('case', cases.NETWORKS, ids=lambda case: case.id)
 
@@ -52,7 +52,17 @@ def compiled(function):
 # One case of each wiring: class counts and channels do not matter to the tests that compute. The last FCN has
 # all layers of the others, which go to the slow set.
 WIRINGS = {f'{case.name} {case.options}': case for case in reversed(cases.NETWORKS)}.values()
-SLOW = {'fcn32s', 'fcn16s', 'fcn8s', 'fcn8s-11', 'fcn32s-learned', 'fcn16s-learned'}
+SLOW = {
+  'fcdensenet56',
+  'fcdensenet67',
+  'linknet-port',
+  'fcn32s',
+  'fcn16s',
+  'fcn8s',
+  'fcn8s-11',
+  'fcn32s-learned',
+  'fcn16s-learned',
+}
 
 
 class Tiny(NamedTuple):
@@ -179,6 +189,30 @@ def test_vgg_features_have_the_stated_strides_and_channels():
     shapes_of(encoder, (1, 64, 31, 3))
   with pytest.raises(ValueError, match='16, 19'):
     shapes_of(vgg.Encoder(depth=11), (1, 64, 64, 3))
+
+
+@pytest.mark.parametrize('depth', [18, 50])
+def test_resnet_features_have_the_stated_strides_and_channels(depth):
+  encoder = resnet.Encoder(depth, width=4)
+  (features, out), _ = shapes_of(encoder, (1, 64, 96, 3))
+  assert [f.shape for f in features] == [
+    (1, 64 // stride, 96 // stride, channels)
+    for stride, channels in zip(encoder.strides, encoder.channels, strict=True)
+  ]
+  assert out['pool'].shape == (1, 16, 24, 4)
+  with pytest.raises(ValueError, match='18, 34, 50, 101, 152'):
+    shapes_of(resnet.Encoder(depth=20), (1, 64, 64, 3))
+
+
+def test_fc_densenet_blocks_have_the_channels_of_the_table():
+  # Section 4.2 of the layer tables: what the blocks of FC-DenseNet103 hold, and what the last one sees.
+  (_, out), variables = shapes_of(fc_densenet.Model(num_classes=11), (1, 45, 70, 3))
+  assert [out[f'down{i}'].shape[-1] for i in range(1, 6)] == [112, 192, 304, 464, 656]
+  assert variables['params']['bottom_15']['conv']['kernel'].shape[2] == 896 - 16
+  assert [variables['params'][f'up{i}_1']['conv']['kernel'].shape[2] for i in (5, 4, 3, 2, 1)] == [
+    1088 - 12 * 16, 816 - 10 * 16, 576 - 7 * 16, 384 - 5 * 16, 256 - 4 * 16
+  ]  # fmt: skip
+  assert out['up1'].shape == (1, 45, 70, 256)
 
 
 def test_unet_sides():

@@ -46,6 +46,7 @@ def test_goldens():
     ({'schedule': 'constant'}, (0, 5, 10), (0.1, 0.1, 0.1)),
     ({'schedule': 'poly', 'power': 0.5}, (0, 75, 100, 120), (0.1, 0.05, 0, 0)),
     ({'schedule': 'cosine'}, (0, 50, 100), (0.1, 0.05, 0)),
+    ({'schedule': 'exponential', 'gamma': 0.5, 'period': 10}, (0, 9, 10, 25), (0.1, 0.1, 0.05, 0.025)),
     ({'schedule': 'step', 'milestones': (10, 20), 'gamma': 0.1}, (9, 10, 20, 99), (0.1, 0.01, 0.001, 0.001)),
     ({'schedule': 'step'}, (0, 99), (0.1, 0.1)),
     ({'schedule': 'constant', 'warmup': 4}, (0, 1, 4, 9), (0, 0.025, 0.1, 0.1)),
@@ -107,7 +108,7 @@ def test_rate_zero_is_frozen_to_the_bit(name):
   'optim,match',
   [
     ({'name': 'lion'}, 'there are: sgd, adam, rmsprop'),
-    ({'schedule': 'exp'}, 'there are: constant, poly, step, cosine'),
+    ({'schedule': 'exp'}, 'there are: constant, poly, step, exponential, cosine'),
     ({'learning_rate': 1.0}, "option 'learning_rate' is unknown; there are: name, lr, "),
     ({'groups': (('^decoder', 1, 1),)}, "'\\^decoder' matches no parameter; there are: encoder/conv1/bias"),
     ({'groups': (('^encoder', 1),)}, 'takes .regular expression, rate factor, decay factor'),

@@ -34,6 +34,7 @@ class Options:
   power: float = 0.9
   milestones: tuple[int, ...] = ()
   gamma: float = 0.1
+  period: int = 1
   momentum: float = 0.9
   nesterov: bool = False
   beta1: float = 0.9
@@ -68,6 +69,7 @@ def schedule(optim: Section, total_steps: int) -> Schedule:
     factor = {
       'constant': lambda: jnp.ones_like(step),
       'poly': lambda: left**o.power,
+      'exponential': lambda: o.gamma ** jnp.floor(step / o.period),
       'cosine': lambda: (1 - jnp.cos(math.pi * left)) / 2,
       'step': lambda: o.gamma ** sum((step >= m).astype(jnp.float32) for m in (math.inf, *o.milestones)),
     }[o.schedule]()
@@ -119,7 +121,7 @@ def _options(optim: Section) -> Options:
   o = Options(**optim)
   for key, value, choices in (
     ('name', o.name, ('sgd', 'adam', 'rmsprop')),
-    ('schedule', o.schedule, ('constant', 'poly', 'step', 'cosine')),
+    ('schedule', o.schedule, ('constant', 'poly', 'step', 'exponential', 'cosine')),
   ):
     if value not in choices:
       raise ValueError(f"optim.{key} '{value}' is unknown; there are: {', '.join(choices)}")
@@ -129,6 +131,8 @@ def _options(optim: Section) -> Options:
   for key in ('momentum', 'beta1', 'beta2', 'rho', 'ema'):
     if not 0 <= dataclasses.asdict(o)[key] < 1:
       raise ValueError(f'optim.{key} must be in [0, 1), got {dataclasses.asdict(o)[key]}')
+  if o.period < 1:
+    raise ValueError(f'optim.period must be at least 1 step, got {o.period}')
   if o.nesterov and o.name != 'sgd':
     raise ValueError(f"optim.nesterov is an option of sgd, not of '{o.name}'; set it to False")
   return o
