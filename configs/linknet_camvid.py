@@ -2,11 +2,11 @@
 
   python -m jseg.main --config=configs/linknet_camvid.py --workdir=W --config.data.source=CAMVID
 
-Source: e-lab/LinkNet, opts.lua and train.lua: RMSprop at 5e-4, a tenth of it after every 100 epochs, batch 8,
-300 epochs, no weight decay, class weights 1 / ln(1.02 + pixels / pixels of the commonest class). Departures:
-the authors train on frames of 768x576 cut from the videos, subtract the mean image and learn void as a
-twelfth class; their encoder starts from ImageNet (name its converted weights in `init_from`). Published at 768x576:
-mean IU 55.8 (the README's 69.1 is a class accuracy).
+Source: e-lab/LinkNet, opts.lua and train.lua: RMSprop at 5e-4, a tenth of it after every 100 epochs, batch
+8, 300 epochs, no weight decay, class weights 1 / ln(1.02 + pixels / pixels of the commonest class).
+Departures: the authors train on frames of 768x576 cut from the videos, subtract the mean image and learn
+void as a twelfth class; their encoder starts from ImageNet (name its converted weights in `init_from`).
+Published at 768x576: mean IU 55.8 (the README's 69.1 is a class accuracy).
 """
 
 from configs import base
