@@ -5,10 +5,11 @@ from typing import Any, NamedTuple
 import jax
 from flax import linen as nn
 
-from jseg.models import fc_densenet, fcn, linknet, segnet, segnet_basic, unet
+from jseg.models import enet, fc_densenet, fcn, linknet, segnet, segnet_basic, unet
 from jseg.models.encoders import resnet, vgg
 
 MODULES = {
+  'enet': enet,
   'fc_densenet': fc_densenet,
   'fcn': fcn,
   'linknet': linknet,
@@ -49,7 +50,10 @@ _TIRAMISU = 'bfortuner/pytorch_tiramisu, sum over its parameters; with the stati
 _SMALL = {'growth': 2, 'down': (2, 1), 'bottom': 1, 'width': 4}
 _LUA = "the layers of the authors' model.lua, summed; published as 11.5M"
 
+_ENET = "the layers of the authors' Lua files, summed; published as 0.37M with the statistics"
+
 NETWORKS = (
+  Network('enet', 'enet', 11, 3, 363_791, _ENET, {}, {'width': 8}),
   Network(
     'fcdensenet56', 'fc_densenet', 11, 3, 1_376_795, _TIRAMISU,
     {'growth': 12, 'down': (4,) * 5, 'bottom': 4}, _SMALL, ((32, 33), (45, 70)), ((31, 64), (40, 16)),

@@ -23,6 +23,7 @@ from flax import linen as nn
 
 from jseg.convert import (
   caffe_segnet,
+  torch_enet,
   torch_fcn,
   torch_linknet,
   torch_resnet,
@@ -30,7 +31,7 @@ from jseg.convert import (
   torch_unet,
   torch_vgg,
 )
-from jseg.models import blocks, fc_densenet, fcn, linknet, segnet, segnet_basic, unet
+from jseg.models import blocks, enet, fc_densenet, fcn, linknet, segnet, segnet_basic, unet
 from jseg.models.encoders import resnet, vgg
 from jseg.ops import conv, normalise, pool, resize
 
@@ -177,7 +178,19 @@ def _tiramisu_tap(name: str) -> Place:
   }[kind]  # fmt: skip
 
 
+def _enet_tap(name: str) -> Place:
+  if name in ('encoder_logits', 'init_act'):
+    return {'encoder_logits': name, 'init_act': 'initial'}[name]
+  stage, _, i = name[3:].partition('.')
+  if i:
+    return None  # a bottleneck's output is a pair; the stages' outputs are compared
+  return f'stage{stage}'
+
+
 NETWORKS = {
+  'enet_lua': Network(
+    lambda a: enet.Model(num_classes=len(a['full.bias']), encoder_head=True), torch_enet.lua, _enet_tap, 4
+  ),
   'fcdensenet56': Network(_fc_densenet, torch_tiramisu.fc_densenet, _tiramisu_tap, out=_log_softmax),
   'fcdensenet67': Network(_fc_densenet, torch_tiramisu.fc_densenet, _tiramisu_tap, out=_log_softmax),
   'fcdensenet103': Network(_fc_densenet, torch_tiramisu.fc_densenet, _tiramisu_tap, out=_log_softmax),

@@ -62,6 +62,11 @@ def norm(name: str, path: tuple[str, ...]) -> list[Row]:
   return [Row(f'{name}.{theirs}', (kind, *path, 'bn', ours), _same) for theirs, kind, ours in leaves]
 
 
+def prelu(name: str, path: tuple[str, ...]) -> list[Row]:
+  """A PReLU with one slope for each channel."""
+  return [Row(f'{name}.weight', ('params', *path, 'slope'), _same)]
+
+
 def apply(arrays: Mapping[str, np.ndarray], rows: Iterable[Row]) -> dict[str, Any]:
   """Our variables {'params': ..., 'batch_stats': ...} from the reference's arrays; every one used once.
 

@@ -1,4 +1,4 @@
-"""The pieces every network is made of: convolution, transposed convolution, normalisation, dropout.
+"""The pieces every network is made of: convolution, transposed convolution, normalisation, PReLU, dropout.
 
 Paddings are explicit integers everywhere: 'SAME' differs from the references at stride 2.
 """
@@ -141,6 +141,19 @@ class BatchNorm(nn.Module):
     if self.kind == 'batch':
       return batch_norm.apply(x, scale, bias, *batch_norm.image_statistics(x), eps=self.eps)
     return batch_norm.apply(x, scale, bias, mean.value, var.value, eps=self.eps)
+
+
+class PReLU(nn.Module):
+  """A slope for each channel below zero, learned (He et al. 2015, arXiv:1502.01852); 0.25 at first."""
+
+  dtype: Dtype = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: Array) -> Array:
+    """[... c] -> [... c] in `dtype`."""
+    x = jnp.asarray(x, self.dtype)
+    slope = self.param('slope', nn.initializers.constant(0.25), x.shape[-1:], jnp.float32)
+    return jnp.where(x > 0, x, x * slope.astype(self.dtype).reshape((1,) * (x.ndim - 1) + (-1,)))
 
 
 class Dropout(nn.Module):
