@@ -177,31 +177,34 @@ def test_encoder(case):
   assert logits.shape == (2, 1000)
 
 
-def test_vgg_features_have_the_stated_strides_and_channels():
-  encoder = vgg.Encoder(width=2)
+@pytest.mark.parametrize(
+  ('encoder', 'name', 'shape'),
+  [
+    (vgg.Encoder(width=2), 'stage5', (1, 4, 6, 16)),
+    (resnet.Encoder(18, width=4), 'pool', (1, 16, 24, 4)),
+    (resnet.Encoder(50, width=4), 'pool', (1, 16, 24, 4)),
+  ],
+)
+def test_features_have_the_stated_strides_and_channels(encoder, name, shape):
   (features, out), _ = shapes_of(encoder, (1, 64, 96, 3))
   assert [f.shape for f in features] == [
     (1, 64 // stride, 96 // stride, channels)
     for stride, channels in zip(encoder.strides, encoder.channels, strict=True)
   ]
-  assert out['stage5'].shape == (1, 4, 6, 16)
-  with pytest.raises(ValueError, match='at least 32'):
-    shapes_of(encoder, (1, 64, 31, 3))
-  with pytest.raises(ValueError, match='16, 19'):
-    shapes_of(vgg.Encoder(depth=11), (1, 64, 64, 3))
+  assert out[name].shape == shape
 
 
-@pytest.mark.parametrize('depth', [18, 50])
-def test_resnet_features_have_the_stated_strides_and_channels(depth):
-  encoder = resnet.Encoder(depth, width=4)
-  (features, out), _ = shapes_of(encoder, (1, 64, 96, 3))
-  assert [f.shape for f in features] == [
-    (1, 64 // stride, 96 // stride, channels)
-    for stride, channels in zip(encoder.strides, encoder.channels, strict=True)
-  ]
-  assert out['pool'].shape == (1, 16, 24, 4)
-  with pytest.raises(ValueError, match='18, 34, 50, 101, 152'):
-    shapes_of(resnet.Encoder(depth=20), (1, 64, 64, 3))
+@pytest.mark.parametrize(
+  ('encoder', 'size', 'message'),
+  [
+    (vgg.Encoder(width=2), (64, 31), 'at least 32'),
+    (vgg.Encoder(depth=11), (64, 64), '16, 19'),
+    (resnet.Encoder(depth=20), (64, 64), '18, 34, 50, 101, 152'),
+  ],
+)
+def test_encoders_refuse_what_they_cannot_take(encoder, size, message):
+  with pytest.raises(ValueError, match=message):
+    shapes_of(encoder, (1, *size, 3))
 
 
 def test_fc_densenet_blocks_have_the_channels_of_the_table():

@@ -14,6 +14,12 @@ from jseg.typing import Array, Dtype
 he_normal = nn.initializers.variance_scaling(2.0, 'fan_in', 'normal')
 
 
+def filled_up(image: Array, multiple: int) -> jax.Array:
+  """The image [b h w c] with zeros at its lower and right ends, so that `multiple` divides both sides."""
+  ends = [(0, -side % multiple) for side in image.shape[1:3]]
+  return jnp.pad(jnp.asarray(image), ((0, 0), *ends, (0, 0)))
+
+
 class Conv(nn.Module):
   """A convolution with explicit padding; kernel [kh kw cin/groups cout] as in flax."""
 

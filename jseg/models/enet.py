@@ -99,8 +99,7 @@ class Model(nn.Module):
     Sides that 8 does not divide are filled up with zeros at their ends, and the logits cut.
     """
     h, w = image.shape[1:3]
-    ends = [(0, -side % _STRIDE, 0) for side in (h, w)]
-    image = lax.pad(jnp.asarray(image), jnp.zeros((), image.dtype), ((0, 0, 0), *ends, (0, 0, 0)))
+    image = blocks.filled_up(image, _STRIDE)
     image = image.astype(self.dtype)
     first = blocks.Conv(self.width - image.shape[-1], stride=2, padding=1, dtype=self.dtype, name='first')
     x = jnp.concatenate([first(image), pool.max_pool(image)], axis=-1)

@@ -7,7 +7,6 @@ normalisation. The authors' later PyTorch form is sum_relu=False, decoder_bias=F
 
 import jax.numpy as jnp
 from flax import linen as nn
-from jax import lax
 
 from jseg.models import blocks
 from jseg.models.encoders import resnet
@@ -67,8 +66,7 @@ class Model(nn.Module):
     Sides that 32 does not divide are filled up with zeros at their ends, and the logits cut.
     """
     h, w = image.shape[1:3]
-    ends = [(0, -side % _STRIDE, 0) for side in (h, w)]
-    image = lax.pad(jnp.asarray(image), jnp.zeros((), image.dtype), ((0, 0, 0), *ends, (0, 0, 0)))
+    image = blocks.filled_up(image, _STRIDE)
     features, out = resnet.Encoder(
       18, self.width, self.norm, bn_momentum=self.bn_momentum, dtype=self.dtype,
       axis_name=self.axis_name, name='encoder',
