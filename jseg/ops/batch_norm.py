@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jseg.ops import collectives
 from jseg.typing import Array
 
 
@@ -53,13 +54,9 @@ def normalise(
   return y, lax.stop_gradient(mean), lax.stop_gradient(var), _count(x, axis_name)
 
 
-def _psum(value, axis_name: str | None):
-  return value if axis_name is None else lax.psum(value, axis_name)
-
-
 def _count(x, axis_name: str | None) -> jax.Array:
   count = jnp.asarray(x.size // x.shape[-1], jnp.float32)
-  return _psum(count, axis_name)
+  return collectives.psum(count, axis_name)
 
 
 def _channel_sum(x) -> jax.Array:
@@ -79,8 +76,8 @@ def _normalise(x, scale, bias, eps: float, axis_name: str | None):
 def _forward(x, scale, bias, eps: float, axis_name: str | None):
   x32 = x.astype(jnp.promote_types(x.dtype, jnp.float32))
   count = _count(x, axis_name)
-  mean = _psum(_channel_sum(x32), axis_name) / count
-  var = _psum(_channel_sum(jnp.square(x32 - _wide(mean, x))), axis_name) / count
+  mean = collectives.psum(_channel_sum(x32), axis_name) / count
+  var = collectives.psum(_channel_sum(jnp.square(x32 - _wide(mean, x))), axis_name) / count
   y = apply(x, scale, bias, mean, var, eps=eps)
   return (y, mean, var), (x, scale, mean, lax.rsqrt(var + eps))
 
@@ -94,8 +91,8 @@ def _backward(eps: float, axis_name: str | None, saved, cotangents):
   scale_gradient = _channel_sum(g * centred) * inverse
   # The statistics depend on every device's x; scale and bias gradients are summed by whoever trains.
   count = _count(x, axis_name)
-  g_mean = _psum(bias_gradient, axis_name) / count
-  slope = _psum(scale_gradient, axis_name) / count * inverse
+  g_mean = collectives.psum(bias_gradient, axis_name) / count
+  slope = collectives.psum(scale_gradient, axis_name) / count * inverse
   dx = _wide(inverse * scale, x) * (g - _wide(g_mean, x) - centred * _wide(slope, x))
   return dx.astype(x.dtype), scale_gradient, bias_gradient
 

@@ -15,6 +15,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
+from jseg.ops import collectives
 from jseg.typing import AXIS, Array, Batch, Key, Params, Sums
 
 
@@ -56,7 +57,7 @@ class Task(NamedTuple):
 
 def psum(tree: Any) -> Any:
   """The sum of a pytree over all devices of all processes."""
-  return jax.lax.psum(tree, AXIS)
+  return collectives.psum(tree, AXIS)
 
 
 def summed_gradient(loss_fn: Callable, params: Params, model_state: Any, batch: Batch, key: Key, parts: int):
