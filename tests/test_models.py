@@ -50,9 +50,12 @@ def compiled(function):
 
 
 # One case of each wiring: class counts and channels do not matter to the tests that compute. The last FCN has
-# all layers of the others, which go to the slow set.
+# all layers of the others, which go to the slow set, as does what takes long to compile.
 WIRINGS = {f'{case.name} {case.options}': case for case in reversed(cases.NETWORKS)}.values()
 SLOW = {
+  'enet',
+  'fcdensenet103',
+  'linknet',
   'fcdensenet56',
   'fcdensenet67',
   'linknet-port',

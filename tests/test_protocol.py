@@ -19,7 +19,9 @@ def test_plain_protocol_returns_the_logits():
   np.testing.assert_array_equal(protocol.class_scores(pointwise, IMAGE), pointwise(IMAGE))
 
 
-@pytest.mark.parametrize('window', [(5, 5), (11, 14), (4, 20), (1, 1), (10, 13)])
+@pytest.mark.parametrize(
+  'window', [(5, 5), (11, 14), (4, 20), pytest.param((1, 1), marks=pytest.mark.slow), (10, 13)]
+)
 @pytest.mark.parametrize('flip', [False, True])
 def test_windows_and_mirror_leave_a_pointwise_network_alone(window, flip):
   found = protocol.class_scores(pointwise, IMAGE, window=window, flip=flip)

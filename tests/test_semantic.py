@@ -114,6 +114,7 @@ def test_void_pixels_change_no_parameter():
   jax.tree.map(np.testing.assert_array_equal, *results)
 
 
+@pytest.mark.slow
 def test_micro_batches_add_up_to_the_whole():
   model = unet.Model(num_classes=CLASSES, axis_name=AXIS, width=4, depth=2, padding='same', dropout=0.0)
   whole, sums = train(make(model), 2)
@@ -122,6 +123,7 @@ def test_micro_batches_add_up_to_the_whole():
   assert_close(sums['loss'], part_sums['loss'])
 
 
+@pytest.mark.slow
 def test_ema_follows_the_parameters_and_evaluation_uses_it():
   task = make(ema=0.5)
   state, _ = train(task, 1, steps=1)
