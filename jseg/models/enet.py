@@ -106,14 +106,15 @@ class Model(nn.Module):
     x = self._norm()(name='first_norm')(x, train=train)
     x, out = blocks.PReLU(self.dtype, name='first_act')(x), {}
     out['initial'] = x
-    x, small = self._encode(x, 4, 'down', 1, 'stage1_0', train=train)
+    early, late = self.dropout
+    x, small = self._bottleneck(4, 'down', 1, early, True, 'stage1_0')(x, train=train)
     for i in range(1, 5):
-      x, _ = self._encode(x, 4, 'regular', 1, f'stage1_{i}', train=train)
+      x, _ = self._bottleneck(4, 'regular', 1, early, True, f'stage1_{i}')(x, train=train)
     out['stage1'] = x
-    x, smaller = self._encode(x, 8, 'down', 1, 'stage2_0', train=train)
+    x, smaller = self._bottleneck(8, 'down', 1, late, True, 'stage2_0')(x, train=train)
     for stage in (2, 3):
       for i, (kind, dilation) in enumerate(_SECTION, start=1):
-        x, _ = self._encode(x, 8, kind, dilation, f'stage{stage}_{i}', train=train)
+        x, _ = self._bottleneck(8, kind, dilation, late, True, f'stage{stage}_{i}')(x, train=train)
       out[f'stage{stage}'] = x
     if self.encoder_head:
       head = blocks.Conv(self.num_classes, (1, 1), dtype=self.dtype, name='encoder_score')
@@ -125,12 +126,6 @@ class Model(nn.Module):
       out[f'stage{stage}'] = x
     logits = blocks.ConvTranspose(self.num_classes, (2, 2), 2, dtype=self.dtype, name='score')(x)
     return logits.astype(jnp.float32)[:, :h, :w], out
-
-  def _encode(
-    self, x: Array, times: int, kind: str, dilation: int, name: str, *, train: bool
-  ) -> tuple[Array, Array | None]:
-    dropout = self.dropout[0 if name.startswith('stage1') else 1]
-    return self._bottleneck(times, kind, dilation, dropout, True, name)(x, train=train)
 
   def _bottleneck(
     self, times: int, kind: str, dilation: int, dropout: float, prelu: bool, name: str
