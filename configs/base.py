@@ -22,7 +22,7 @@ def get_config() -> ml_collections.ConfigDict:
   config.resume = 'auto'  # auto: go on where the workdir stands | must: fail if it is empty | never
   config.model = section(name='unet')  # name: a file in jseg/models; the rest: options of its Model
   config.task = section(name='semantic')  # name: a file in jseg/tasks; the rest: options of its make()
-  config.augment = section()  # options of jseg.data.augment.Augment; empty: none
+  config.augment = augment_section()
   config.data = data_section()
   config.eval = eval_section()
   config.optim = optim_section()
@@ -42,6 +42,20 @@ def data_section() -> ml_collections.ConfigDict:
     crop=(),  # (height, width) of training crops in pixels; empty: whole images
     threads=4,  # reading threads in each process
     prefetch=8,  # examples (not batches) read ahead in each process
+  )
+
+
+def augment_section() -> ml_collections.ConfigDict:
+  """What happens to training examples at random: options of jseg.data.augment.Augment; these do nothing."""
+  return section(
+    flip=False,  # mirror left and right, one time in two
+    scale=(1.0, 1.0),  # (least, greatest) factor on both sides
+    rotate=0.0,  # greatest angle either way, degrees
+    brightness=0.0,  # greatest relative change of the image ...
+    contrast=0.0,  # ... of distances from its mean grey ...
+    saturation=0.0,  # ... and from each pixel's grey
+    hue=0.0,  # greatest turn of the colours either way, in full turns
+    blur=0.0,  # greatest standard deviation of a Gaussian blur, pixels
   )
 
 

@@ -19,7 +19,7 @@ def get_config(arg: str = ''):
   config.model = base.section(name='fc_densenet', growth=16, down=(4, 5, 7, 10, 12), bottom=15)
   config.data.name, config.data.batch_size, config.data.crop = 'camvid', 3, (224, 224)
   config.eval.batch_size = 1
-  config.augment = base.section(flip=True)
+  config.augment.flip = True
   config.optim.name, config.optim.lr = 'rmsprop', 1e-3
   config.optim.momentum, config.optim.rho, config.optim.eps = 0.0, 0.9, 1e-6
   config.optim.schedule, config.optim.gamma, config.optim.period = 'exponential', 0.995, 122

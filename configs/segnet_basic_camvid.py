@@ -21,7 +21,6 @@ def get_config(arg: str = ''):
   config.model = base.section(name='segnet_basic')
   config.task = base.section(name='semantic', preprocess='bgr', class_weights='prototxt')
   config.data.name, config.data.batch_size = 'camvid', 4
-  config.augment = base.section(flip=False, scale=(1.0, 1.0))  # none in the paper; here to be turned on
   config.optim.name, config.optim.lr, config.optim.momentum = 'sgd', 0.1, 0.9
   config.optim.weight_decay = 5e-4
   # Caffe's convolutions: biases at twice the rate, not decayed; its BN layers decay both of theirs.

@@ -16,7 +16,7 @@ def get_config(arg: str = ''):
   config.model = base.section(name='unet', padding='same', norm='bn', width=64, depth=5, dropout=0.0)
   config.task = base.section(name='semantic', preprocess='imagenet', class_weights='median_frequency')
   config.data.name, config.data.batch_size = 'camvid', 4
-  config.augment = base.section(flip=True)
+  config.augment.flip = True
   config.optim.name, config.optim.lr, config.optim.schedule = 'sgd', 0.01, 'poly'
   config.optim.weight_decay = 5e-4
   config.eval.split, config.eval.every = 'val', 1000

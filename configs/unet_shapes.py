@@ -16,7 +16,7 @@ def get_config(arg: str = ''):
   config.data.name = 'shapes'
   config.data.options = base.section(size=48, train=2000, val=200)
   config.data.batch_size = 8
-  config.augment = base.section(flip=True)
+  config.augment.flip = True
   config.optim.name, config.optim.lr, config.optim.schedule = 'adam', 6e-3, 'cosine'
   config.optim.warmup = 100
   config.train.steps, config.train.log_every, config.train.save_every = 1300, 50, 650

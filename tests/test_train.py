@@ -136,8 +136,6 @@ def test_init_from_reports_every_array(tmp_path):
 )
 def test_bad_input_is_one_line_before_anything_is_written(tmp_path, changes, message):
   config = runs.tiny()
-  with config.unlocked():
-    config.augment.scale = (1.0, 1.0)
   config.update_from_flattened_dict(changes)
   with pytest.raises(ValueError, match=message) as caught:
     train.train(config, tmp_path)
