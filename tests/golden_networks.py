@@ -1,0 +1,219 @@
+"""Others' networks and how each maps to ours: build, convert, and where its recorded maps are in ours."""
+
+import functools
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from flax import linen as nn
+
+from jseg.convert import (
+  caffe_segnet,
+  torch_enet,
+  torch_fcn,
+  torch_linknet,
+  torch_resnet,
+  torch_tiramisu,
+  torch_unet,
+  torch_vgg,
+)
+from jseg.models import enet, fc_densenet, fcn, linknet, segnet, segnet_basic, unet
+from jseg.models.encoders import resnet, vgg
+
+Arrays = Mapping[str, np.ndarray]
+Place = str | tuple[str, ...] | None  # a key of `out`, the path of a module whose output it is, or neither
+
+
+def _plain(name: str, logits: jax.Array) -> jax.Array:
+  return nn.softmax(logits) if name == 'prob' else logits
+
+
+def _log_softmax(name: str, logits: jax.Array) -> jax.Array:
+  return nn.log_softmax(logits) if name == 'out' else logits
+
+
+class Network(NamedTuple):
+  """How a reference network maps to ours."""
+
+  build: Callable[[Arrays], nn.Module]  # from the reference's arrays
+  convert: Callable[[Arrays], dict[str, Any]]
+  tap: Callable[[str], Place] = lambda name: name
+  outliers: int = 0
+  out: Callable[[str, jax.Array], jax.Array] = _plain  # from the name of an output and our logits
+
+
+def _onera_tap(name: str) -> Place:
+  kind, i, j, decoder = re.fullmatch(r'(conv|bn)(\d)(\d)(d?)', name).groups()
+  if decoder:
+    return ({'conv': 'decode', 'bn': 'decode_norm'}[kind] + f'{i}_{j}',)
+  return ('encoder', {'conv': 'conv', 'bn': 'norm'}[kind] + f'{i}_{j}')
+
+
+def _caffe_segnet_tap(name: str) -> Place:
+  i, j, decoder = re.fullmatch(r'conv(\d)_(\d)(_D)?', name).groups()
+  return (f'decode{i}_{j}',) if decoder else ('encoder', f'conv{i}_{j}')
+
+
+def _basic_tap(name: str) -> Place:
+  kind, i = re.fullmatch(r'conv(_decode)?(\d)', name).groups()
+  return (('decode' if kind else 'encode') + i,)
+
+
+def _jvanvugt_tap(name: str) -> Place:
+  kind, level, *rest = name.split('.')
+  if kind == 'down_path':
+    return f'down{level}'
+  return f'up{3 - int(level)}' if not rest else (f'up{3 - int(level)}_conv',)
+
+
+def _milesial_tap(name: str) -> Place:
+  if name in ('inc', 'outc'):
+    return {'inc': 'down0', 'outc': ('score',)}[name]
+  return name if name.startswith('down') else f'up{4 - int(name[2:])}'
+
+
+def _jvanvugt(arrays: Arrays) -> nn.Module:
+  return unet.Model(
+    num_classes=len(arrays['last.bias']),
+    width=len(arrays['down_path.0.block.0.bias']),
+    depth=sum(name.endswith('block.0.bias') and name.startswith('down_path') for name in arrays),
+    border='none',
+  )
+
+
+def _fcn(arrays: Arrays, *, at_once: bool = False) -> nn.Module:
+  stride = {0: 32, 1: 16, 2: 8}[sum(f'score_pool{i}.weight' in arrays for i in (3, 4))]
+  classes = len(arrays['score_fr.bias'])
+  return fcn.Model(num_classes=classes, stride=stride, at_once=at_once, deconv='learned')
+
+
+def _fcn_tap(name: str) -> Place:
+  return (name,) if name in ('fc6', 'fc7') else name  # recorded before their ReLU
+
+
+def _vgg(arrays: Arrays) -> nn.Module:
+  norm = 'bn' if 'features.1.running_mean' in arrays else 'none'
+  return vgg.Classifier(num_classes=len(arrays['classifier.6.bias']), norm=norm)
+
+
+def _vgg_tap(pools: tuple[int, ...]) -> Callable[[str], Place]:
+  """torchvision numbers its layers; `pools` are the numbers of the five pools."""
+  names = {f'features.{number}': f'pool{i}' for i, number in enumerate(pools, start=1)}
+  return {**names, 'avgpool': 'avgpool'}.__getitem__
+
+
+def _resnet(arrays: Arrays) -> nn.Module:
+  return resnet.Classifier(num_classes=len(arrays['fc.bias']), depth=torch_resnet.depth(arrays))
+
+
+def _resnet_tap(name: str) -> Place:
+  if name in ('conv1', 'bn1'):
+    return ('encoder', name.replace('bn', 'norm'))
+  return {'maxpool': 'pool', 'avgpool': 'avgpool', 'fc': None}.get(name, name.replace('layer', 'stage'))
+
+
+def _linknet_tap(name: str) -> Place:
+  """Of either form; theirs counts decoders from 0 in Lua, and a decoder's output comes before the sum."""
+  if match := re.fullmatch(r'(?:trunk\.layer|encoder)(\d)', name):
+    return f'encode{match[1]}'
+  if match := re.fullmatch(r'dec\.(\d)', name):
+    return (f'decode{int(match[1]) + 1}',)
+  if match := re.fullmatch(r'decoder(\d)', name):
+    return (f'decode{match[1]}',)
+  if match := re.fullmatch(r'd(\d)', name):
+    return f'decode{match[1]}'
+  return {
+    'conv1': ('encoder', 'conv1'), 'bn1': ('encoder', 'norm1'), 'maxpool': None, 'tp_conv1': None,
+    'conv2': None, 'tp_conv2': ('score',),
+  }[name]  # fmt: skip
+
+
+def _linknet_port(arrays: Arrays) -> nn.Module:
+  classes = len(arrays['tp_conv2.bias'])
+  return linknet.Model(num_classes=classes, sum_relu=False, decoder_bias=False, decoder_eps=1e-5)
+
+
+def _fc_densenet(arrays: Arrays) -> nn.Module:
+  down = sum(name.startswith('transDownBlocks') and name.endswith('conv.bias') for name in arrays)
+  return fc_densenet.Model(
+    num_classes=len(arrays['finalConv.bias']),
+    growth=len(arrays['bottleneck.bottleneck.layers.0.conv.bias']),
+    down=tuple(torch_tiramisu.layers(arrays, f'denseBlocksDown.{i}') for i in range(down)),
+    bottom=torch_tiramisu.layers(arrays, 'bottleneck.bottleneck'),
+    width=len(arrays['firstconv.bias']),
+    norm='bn',
+    bn_eps=1e-5,
+  )
+
+
+def _tiramisu_tap(name: str) -> Place:
+  kind, _, i = name.partition('.')
+  if kind in ('firstconv', 'finalConv', 'bottleneck'):
+    return {'firstconv': ('first',), 'finalConv': ('score',), 'bottleneck': 'bottom'}[kind]
+  # Theirs has five pools; transitions are recorded with what is joined to them.
+  return {
+    'denseBlocksDown': f'down{int(i) + 1}', 'denseBlocksUp': f'up{5 - int(i)}',
+    'transDownBlocks': None, 'transUpBlocks': None,
+  }[kind]  # fmt: skip
+
+
+def _enet_tap(name: str) -> Place:
+  if name in ('encoder_logits', 'init_act'):
+    return {'encoder_logits': name, 'init_act': 'initial'}[name]
+  stage, _, i = name[3:].partition('.')
+  if i:
+    return None  # a bottleneck's output is a pair; the stages' outputs are compared
+  return f'stage{stage}'
+
+
+NETWORKS = {
+  'enet_lua': Network(
+    lambda a: enet.Model(num_classes=len(a['full.bias']), encoder_head=True), torch_enet.lua, _enet_tap, 4
+  ),
+  'fcdensenet56': Network(_fc_densenet, torch_tiramisu.fc_densenet, _tiramisu_tap, out=_log_softmax),
+  'fcdensenet67': Network(_fc_densenet, torch_tiramisu.fc_densenet, _tiramisu_tap, out=_log_softmax),
+  'fcdensenet103': Network(_fc_densenet, torch_tiramisu.fc_densenet, _tiramisu_tap, out=_log_softmax),
+  'linknet': Network(_linknet_port, torch_linknet.port, _linknet_tap, out=_log_softmax),
+  'linknet_lua': Network(
+    lambda a: linknet.Model(num_classes=len(a['head3.bias'])), torch_linknet.lua, _linknet_tap
+  ),
+  'resnet18': Network(_resnet, torch_resnet.classifier, _resnet_tap),
+  'resnet50': Network(_resnet, torch_resnet.classifier, _resnet_tap),
+  'resnet101': Network(_resnet, torch_resnet.classifier, _resnet_tap),
+  'fcn32s_vgg16': Network(_fcn, torch_fcn.fcn, _fcn_tap),
+  'fcn16s_vgg16': Network(_fcn, torch_fcn.fcn, _fcn_tap),
+  'fcn8s_vgg16': Network(_fcn, torch_fcn.fcn, _fcn_tap),
+  'fcn8s_atonce_vgg16': Network(functools.partial(_fcn, at_once=True), torch_fcn.fcn, _fcn_tap),
+  'segnet': Network(
+    lambda a: segnet.Model(num_classes=len(a['conv11d.bias'])),
+    caffe_segnet.segnet_onera,
+    _onera_tap,
+    outliers=4,
+  ),
+  'segnet_caffe': Network(
+    lambda a: segnet.Model(num_classes=len(a['conv1_1_D.bias'])),
+    caffe_segnet.segnet,
+    _caffe_segnet_tap,
+    outliers=4,
+  ),
+  'segnet_basic': Network(
+    lambda a: segnet_basic.Model(num_classes=len(a['conv_classifier.bias'])),
+    caffe_segnet.segnet_basic,
+    _basic_tap,
+    outliers=4,
+  ),
+  'unet': Network(_jvanvugt, torch_unet.jvanvugt, _jvanvugt_tap),
+  'unet_572': Network(_jvanvugt, torch_unet.jvanvugt, _jvanvugt_tap),
+  'unet_bn_padded': Network(
+    lambda a: unet.Model(num_classes=len(a['outc.conv.bias']), padding='same', norm='bn'),
+    torch_unet.milesial,
+    _milesial_tap,
+  ),
+  'vgg16': Network(_vgg, torch_vgg.classifier, _vgg_tap((4, 9, 16, 23, 30))),
+  'vgg16_bn': Network(_vgg, torch_vgg.classifier, _vgg_tap((6, 13, 23, 33, 43))),
+}
+
+# Others' networks that leave the paper and are not carried: stem -> why.
+LEFT_OUT: dict[str, str] = {}
