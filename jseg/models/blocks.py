@@ -20,6 +20,15 @@ def filled_up(image: Array, multiple: int) -> jax.Array:
   return jnp.pad(jnp.asarray(image), ((0, 0), *ends, (0, 0)))
 
 
+def run(module: nn.Module, x: Array, *, train: bool, remat: bool) -> jax.Array:
+  """module(x, train=train); with `remat` its inner maps are computed again when gradients need them."""
+
+  def call(module: nn.Module, x: Array) -> jax.Array:
+    return module(x, train=train)
+
+  return nn.remat(call)(module, x) if remat else call(module, x)
+
+
 class Conv(nn.Module):
   """A convolution with explicit padding; kernel [kh kw cin/groups cout] as in flax."""
 
