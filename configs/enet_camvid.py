@@ -15,7 +15,7 @@ def get_config(arg: str = ''):
   """See the module's docstring."""
   config = base.get_config()
   config.model = base.section(name='enet')
-  config.task = base.section(name='semantic', preprocess='unit', class_weights='enet')
+  config.task = base.section(name='semantic', preprocess='share', class_weights='enet')
   config.data.name, config.data.batch_size = 'camvid', 10
   config.optim.name, config.optim.lr, config.optim.weight_decay = 'adam', 5e-4, 2e-4
   config.optim.schedule, config.optim.gamma, config.optim.milestones = 'step', 0.1, (3700, 7400)

@@ -3,6 +3,8 @@
 Paddings are explicit integers everywhere: 'SAME' differs from the references at stride 2.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -20,10 +22,10 @@ def filled_up(image: Array, multiple: int) -> jax.Array:
   return jnp.pad(jnp.asarray(image), ((0, 0), *ends, (0, 0)))
 
 
-def run(module: nn.Module, x: Array, *, train: bool, remat: bool) -> jax.Array:
+def run(module: nn.Module, x: Any, *, train: bool, remat: bool) -> jax.Array:
   """module(x, train=train); with `remat` its inner maps are computed again when gradients need them."""
 
-  def call(module: nn.Module, x: Array) -> jax.Array:
+  def call(module: nn.Module, x: Any) -> jax.Array:
     return module(x, train=train)
 
   return nn.remat(call)(module, x) if remat else call(module, x)

@@ -66,7 +66,7 @@ def make(
     spec: the dataset's specification; gives the class weights.
     accumulate, ema: from the optim section.
     scales, flip, window: from the eval section.
-    preprocess: 'unit', 'imagenet', 'caffe' or 'bgr', see ops.preprocess.
+    preprocess: 'unit', 'share', 'imagenet', 'caffe' or 'bgr', see ops.preprocess.
     class_weights: a rule of the spec: 'none', 'median_frequency', 'enet', or a published list's name.
     normalise: 'pixels', 'weights' or 'images', see losses.cross_entropy.
     label_smoothing: in [0, 1).
