@@ -3,11 +3,13 @@
 Paddings are explicit integers everywhere: 'SAME' differs from the references at stride 2.
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jseg.ops import batch_norm, conv
+from jseg.ops import batch_norm, conv, conv3d
 from jseg.typing import Array, Dtype
 
 # N(0, sqrt(2 / fan_in)), the initialiser of He et al. 2015 ("MSRA" in Caffe).
@@ -21,12 +23,15 @@ def filled_up(image: Array, multiple: int) -> jax.Array:
 
 
 class Conv(nn.Module):
-  """A convolution with explicit padding; kernel [kh kw cin/groups cout] as in flax."""
+  """A convolution with explicit padding; kernel [kh kw cin/groups cout] as in flax.
+
+  With three sides to the kernel it goes over volumes: kernel [kd kh kw cin/groups cout].
+  """
 
   features: int
-  kernel_size: tuple[int, int] = (3, 3)
+  kernel_size: tuple[int, ...] = (3, 3)
   stride: int = 1
-  padding: int | tuple[tuple[int, int], tuple[int, int]] = 0
+  padding: int | tuple[tuple[int, int], ...] = 0
   dilation: int = 1
   groups: int = 1
   use_bias: bool = True
@@ -35,11 +40,12 @@ class Conv(nn.Module):
 
   @nn.compact
   def __call__(self, x: Array) -> Array:
-    """[b h w cin] -> [b h' w' features]."""
+    """[b h w cin] -> [b h' w' features], or [b d h w cin] -> [b d' h' w' features]."""
+    op: Callable = conv.conv2d if len(self.kernel_size) == 2 else conv3d.conv3d
     kernel = self.param(
       'kernel', self.kernel_init, (*self.kernel_size, x.shape[-1] // self.groups, self.features), jnp.float32
     )
-    y = conv.conv2d(
+    y = op(
       x.astype(self.dtype),
       kernel.astype(self.dtype),
       stride=self.stride,
@@ -49,15 +55,18 @@ class Conv(nn.Module):
     )
     if self.use_bias:
       bias = self.param('bias', nn.initializers.zeros, (self.features,), jnp.float32)
-      y = y + bias.astype(self.dtype)[None, None, None]
+      y = y + bias.astype(self.dtype).reshape((1,) * (y.ndim - 1) + (-1,))
     return y
 
 
 class ConvTranspose(nn.Module):
-  """A transposed convolution in torch's terms; kernel [kh kw cout cin], unflipped (torch's transposed)."""
+  """A transposed convolution in torch's terms; kernel [kh kw cout cin], unflipped (torch's transposed).
+
+  With three sides to the kernel it goes over volumes: kernel [kd kh kw cout cin].
+  """
 
   features: int
-  kernel_size: tuple[int, int] = (2, 2)
+  kernel_size: tuple[int, ...] = (2, 2)
   stride: int = 2
   padding: int = 0
   output_padding: int = 0
@@ -67,11 +76,12 @@ class ConvTranspose(nn.Module):
 
   @nn.compact
   def __call__(self, x: Array) -> Array:
-    """[b h w cin] -> [b (h-1)*s-2p+k+op ... features]."""
+    """[b h w cin] -> [b (h-1)*s-2p+k+op ... features]; volumes as well."""
+    op: Callable = conv.conv_transpose2d if len(self.kernel_size) == 2 else conv3d.conv_transpose3d
     kernel = self.param(
       'kernel', self.kernel_init, (*self.kernel_size, self.features, x.shape[-1]), jnp.float32
     )
-    y = conv.conv_transpose2d(
+    y = op(
       x.astype(self.dtype),
       kernel.astype(self.dtype),
       stride=self.stride,
@@ -80,7 +90,7 @@ class ConvTranspose(nn.Module):
     )
     if self.use_bias:
       bias = self.param('bias', nn.initializers.zeros, (self.features,), jnp.float32)
-      y = y + bias.astype(self.dtype)[None, None, None]
+      y = y + bias.astype(self.dtype).reshape((1,) * (y.ndim - 1) + (-1,))
     return y
 
 
