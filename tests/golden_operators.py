@@ -4,8 +4,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import golden_tasks
+import jax
 import numpy as np
-import pytest
+from flax import linen as nn
 
 from jseg.models import blocks
 from jseg.ops import conv, conv3d, normalise, pool, resize
@@ -97,10 +98,25 @@ def check_conv_deconv(case: Case) -> None:
 def check_norm_act(case: Case) -> None:
   if case.name.startswith('bn_'):
     _check_batch_norm(case)
-  elif case.name in ('leaky_relu', 'elu', 'log_softmax_c'):
-    pytest.skip(f'{case.name}: jax.nn has it, jseg has none of its own')
+    return
+  x = case.map('x')
+  channels = x.shape[-1]
+  if case.name.startswith('prelu'):  # torch's single slope is ours for every channel
+    slope = np.broadcast_to(case['a'], channels)
+    y = blocks.PReLU().apply({'params': {'slope': slope}}, x)
+  elif case.name == 'group_norm':
+    layer = blocks.Norm('gn', eps=case.options['eps'], groups=case.options['groups'])
+    y = layer.apply({'params': {'gn': {'scale': case['scale'], 'bias': case['bias']}}}, x, train=False)
+  elif case.name == 'instance_norm':  # each image by itself: Norm's kind 'batch' at test, new as it is
+    layer = blocks.Norm('batch', eps=case.options['eps'])
+    y = layer.apply(layer.init(jax.random.key(0), x, train=False), x, train=False)
   else:
-    pytest.skip(f'{case.name}: no operator of jseg yet')
+    y = {
+      'leaky_relu': lambda: nn.leaky_relu(x, case.options['slope']),
+      'elu': lambda: nn.elu(x),
+      'log_softmax_c': lambda: nn.log_softmax(x),
+    }[case.name]()
+  close(y, case.map('y'))
 
 
 def _check_batch_norm(case: Case) -> None:

@@ -95,7 +95,7 @@ class ConvTranspose(nn.Module):
 
 
 class Norm(nn.Module):
-  """Normalisation by name: bn | frozen | batch | none.
+  """Normalisation by name: bn | frozen | batch | gn | none.
 
   bn: batch statistics in training, over all devices of `axis_name`; the running ones otherwise. They move
     by running = momentum * running + (1 - momentum) * batch (torch counts the momentum from the other end),
@@ -104,6 +104,8 @@ class Norm(nn.Module):
   batch: batch statistics in training, those of each image by itself at test, so that a prediction does not
     depend on the images beside it (FC-DenseNet's protocol, which tests images one by one). The running ones
     are kept but not used.
+  gn: statistics of each image and each of `groups` groups of its channels (Wu and He 2018, arXiv:1803.08494);
+    of all channels together where there are fewer than groups.
   none: the identity.
   """
 
@@ -112,18 +114,21 @@ class Norm(nn.Module):
   eps: float = 1e-5
   axis_name: str | None = None
   dtype: Dtype = jnp.float32
+  groups: int = 8  # of gn
 
   @nn.compact
   def __call__(self, x: Array, *, train: bool) -> Array:
     """[... c] -> [... c] in `dtype`; statistics and their update are float32.
 
     Raises:
-      ValueError: the kind is none of the four.
+      ValueError: the kind is none of the five, or the groups do not divide the channels.
     """
     if self.kind == 'none':
       return x
+    if self.kind == 'gn':
+      return GroupNorm(self.groups, self.eps, name='gn')(x.astype(self.dtype))
     if self.kind not in ('bn', 'frozen', 'batch'):
-      raise ValueError(f"norm '{self.kind}' is unknown; there are: bn, frozen, batch, none")
+      raise ValueError(f"norm '{self.kind}' is unknown; there are: bn, frozen, batch, gn, none")
     return BatchNorm(self.kind, self.momentum, self.eps, self.axis_name, name='bn')(
       x.astype(self.dtype), train=train
     )
@@ -157,6 +162,24 @@ class BatchNorm(nn.Module):
     if self.kind == 'batch':
       return batch_norm.apply(x, scale, bias, *batch_norm.image_statistics(x), eps=self.eps)
     return batch_norm.apply(x, scale, bias, mean.value, var.value, eps=self.eps)
+
+
+class GroupNorm(nn.Module):
+  """What Norm runs under the name 'gn': parameters scale and bias."""
+
+  groups: int
+  eps: float
+
+  @nn.compact
+  def __call__(self, x: Array) -> Array:
+    """[b ... c] -> [b ... c] in x's dtype."""
+    channels = x.shape[-1]
+    groups = self.groups if channels >= self.groups else 1
+    if channels % groups:
+      raise ValueError(f'{channels} channels do not divide into {groups} groups; give a multiple of {groups}')
+    scale = self.param('scale', nn.initializers.ones, (channels,), jnp.float32)
+    bias = self.param('bias', nn.initializers.zeros, (channels,), jnp.float32)
+    return batch_norm.apply(x, scale, bias, *batch_norm.image_statistics(x, groups), eps=self.eps)
 
 
 class PReLU(nn.Module):
