@@ -1,4 +1,4 @@
-"""3-D U-Net: the paper's, in the goldens' own names, and wolny/pytorch-3dunet's (padded, no deconvolution)."""
+"""3-D U-Net: the paper's, in the recorded form's names (down, up, dec, head), and wolny/pytorch-3dunet's."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +9,7 @@ from jseg.convert import rows
 
 
 def _skip_first(kernel: np.ndarray) -> np.ndarray:
-  """Swaps the input channels of OIDHW: [upsampled, skip], of which the first has twice as many, to [skip, upsampled]."""
+  """OIDHW with the input channels [upsampled, skip], a third of them the skip's, as [skip, upsampled]."""
   skip = kernel.shape[1] // 3
   return np.concatenate([kernel[:, 2 * skip :], kernel[:, : 2 * skip]], axis=1)
 

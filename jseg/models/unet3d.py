@@ -3,11 +3,13 @@
 Source: Cicek et al., "3D U-Net" (arXiv:1606.06650), section 2 and figure 2. As it stands, Model is the
 paper's: valid convolutions, features doubled before each pool, normalisation before each ReLU by the current
 statistics at test too (norm='bn': by the running ones), transposed convolutions that keep the number of
-features and, as the published parameter count shows, have no bias. As in U-Net, the volume is mirrored at its
-border, so that the logits cover the volume itself; border='none' is the bare network, 132x132x116 -> 44x44x28.
-With padding='same', upsample='nearest', conv_bias=False and norm='bn' it is the network of
-wolny/pytorch-3dunet with layer order 'cbr', with norm='gn' and norm_first=True that with order 'gcr'; neither
-is the paper's. There is no volumetric dataset and no task yet that trains it.
+features and have no bias, as the published parameter count shows. As in U-Net, the volume is mirrored at its
+border, so that the logits cover the volume itself; border='none' leaves that out, 132x132x116 -> 44x44x28.
+
+With padding='same', upsample='nearest', conv_bias=False it is wolny/pytorch-3dunet, which is not the paper's:
+its layer order 'cbr' is norm='bn', its 'gcr' norm='gn' and norm_first=True.
+
+No dataset here has volumes and no task trains on them yet; the network stands by itself.
 """
 
 import jax.numpy as jnp
@@ -115,7 +117,9 @@ class Model(nn.Module):
       if value not in known:
         raise ValueError(f"3-D U-Net's {name} '{value}' is unknown; there are: {', '.join(known)}")
     if self.upsample == 'nearest' and self.padding == 'valid':
-      raise ValueError("upsample='nearest' goes to the size of the skip, valid ones differ; set padding='same'")
+      raise ValueError(
+        "upsample='nearest' goes to the size of the skip, valid ones differ; set padding='same'"
+      )
     if len(shape) != 5:
       raise ValueError(f'3-D U-Net takes volumes [b d h w c], this image has the shape {list(shape)}')
     least = 1

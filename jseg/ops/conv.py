@@ -124,7 +124,7 @@ def _plain(x, kernel, stride: int, pads: Pads, dilation: int, groups: int = 1) -
 
 
 def _transposed(x, kernel, stride: int, dilation: int, groups: int) -> jax.Array:
-  """The transposed convolution without padding, in XLA's terms: x spread out with zeros, the kernel flipped."""
+  """The transposed convolution without padding in XLA's terms: x spread out by zeros, the kernel flipped."""
   kh, kw, features, cin = kernel.shape
   kernel = kernel[::-1, ::-1].reshape(kh, kw, features, groups, cin // groups)
   kernel = kernel.transpose(0, 1, 4, 3, 2).reshape(kh, kw, cin // groups, groups * features)
