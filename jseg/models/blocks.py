@@ -55,7 +55,7 @@ class Conv(nn.Module):
     )
     if self.use_bias:
       bias = self.param('bias', nn.initializers.zeros, (self.features,), jnp.float32)
-      y = y + bias.astype(self.dtype).reshape((1,) * (y.ndim - 1) + (-1,))
+      y = y + bias.astype(self.dtype)[(None,) * (y.ndim - 1)]
     return y
 
 
@@ -90,7 +90,7 @@ class ConvTranspose(nn.Module):
     )
     if self.use_bias:
       bias = self.param('bias', nn.initializers.zeros, (self.features,), jnp.float32)
-      y = y + bias.astype(self.dtype).reshape((1,) * (y.ndim - 1) + (-1,))
+      y = y + bias.astype(self.dtype)[(None,) * (y.ndim - 1)]
     return y
 
 

@@ -33,16 +33,17 @@ def image_statistics(x: Array, groups: int | None = None) -> tuple[jax.Array, ja
 
   Every channel has its own, or, with `groups`, every group of c / groups neighbouring channels.
   """
-  b, *spatial, c = x.shape
-  groups = c if groups is None else groups
-  x = jnp.asarray(x, jnp.promote_types(x.dtype, jnp.float32)).reshape(b, -1, groups, c // groups)
-  mean = x.mean((1, 3), keepdims=True)
-  var = jnp.square(x - mean).mean((1, 3), keepdims=True)
+  x = jnp.asarray(x, jnp.promote_types(x.dtype, jnp.float32))
 
-  def wide(statistic):
-    return jnp.repeat(statistic, c // groups, axis=3).reshape(b, *(1 for _ in spatial), c)
+  def average(values: jax.Array) -> jax.Array:
+    values = values.mean(tuple(range(1, values.ndim - 1)), keepdims=True)
+    if groups is None:
+      return values
+    together = values.reshape(len(values), groups, -1).mean(2)
+    return jnp.repeat(together, values.shape[-1] // groups, axis=1).reshape(values.shape)
 
-  return wide(mean), wide(var)
+  mean = average(x)
+  return mean, average(jnp.square(x - mean))
 
 
 def normalise(
