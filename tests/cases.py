@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import jax
 from flax import linen as nn
 
-from jseg.models import enet, fc_densenet, fcn, linknet, pspnet, segnet, segnet_basic, unet
+from jseg.models import enet, fc_densenet, fcn, linknet, pspnet, segnet, segnet_basic, unet, unet3d
 from jseg.models.encoders import resnet, vgg
 
 _PSPNET = 'the layers of the released prototxt, summed, at 150 classes; 513 a class'
@@ -21,6 +21,7 @@ MODULES = {
   'segnet': segnet,
   'segnet_basic': segnet_basic,
   'unet': unet,
+  'unet3d': unet3d,
 }
 
 
@@ -35,8 +36,9 @@ class Network(NamedTuple):
   source: str  # ... and who states that number
   options: dict[str, Any] = {}
   tiny: dict[str, Any] = {'width': 4}  # options that make it small and keep its wiring
-  sizes: tuple[tuple[int, int], ...] = ((1, 1), (33, 47))  # images it takes, odd ones among them
-  refused: tuple[tuple[int, int], ...] = ()  # images it refuses, by a ValueError that names a legal size
+  sizes: tuple[tuple[int, ...], ...] = ((1, 1), (33, 47))  # images it takes, odd ones among them
+  refused: tuple[tuple[int, ...], ...] = ()  # images it refuses, by a ValueError that names a legal size
+  small: tuple[int, ...] = (19, 37)  # the size for the tests that compute
 
   def model(self, **options) -> nn.Module:
     """The network, with its options and these."""
@@ -54,6 +56,10 @@ _FCN_FROZEN = f'{_FCN}, less the transposed convolutions; published as 134M'
 _TIRAMISU = 'bfortuner/pytorch_tiramisu, sum over its parameters; with the statistics as published'
 _SMALL = {'growth': 2, 'down': (2, 1), 'bottom': 1, 'width': 4}
 _LUA = "the layers of the authors' model.lua, summed; published as 11.5M"
+
+_UNET3D = 'published 19,069,955, which counts no normalisation, and its scales and shifts, 4,672'
+_WOLNY = 'wolny/pytorch-3dunet, sum over its parameters'
+_TINY3D = {'width': 2, 'depth': 2}
 
 _ENET = "the layers of the authors' Lua files, summed; published as 0.37M with the statistics"
 
@@ -91,13 +97,31 @@ NETWORKS = (
   Network('unet', 'unet', 2, 1, 31_030_658, _JVANVUGT, {}, {'width': 2}),
   Network('unet-3-11', 'unet', 11, 3, 31_032_395, _UNET, {}, {'width': 2}, ((5, 120),)),
   Network(
-    'unet-valid', 'unet', 2, 1, 31_030_658, _JVANVUGT, {'border': 'none'}, {'width': 2},
-    sizes=(), refused=((187, 188), (100, 300)),
+    'unet-valid', 'unet', 2, 1, 31_030_658, _JVANVUGT, {'border': 'none'}, {'width': 2, 'depth': 3},
+    sizes=(), refused=((187, 188), (100, 300)), small=(45, 52),
   ),
   Network(
     'unet-same-bn', 'unet', 2, 3, 31_037_698, 'milesial/Pytorch-UNet, sum over its parameters',
     {'padding': 'same', 'norm': 'bn'}, {'width': 2},
     sizes=((16, 16), (45, 61)), refused=((15, 64), (64, 1)),
+  ),
+  Network(
+    'unet3d', 'unet3d', 3, 3, 19_069_955 + 4_672, _UNET3D, {}, {**_TINY3D, 'norm': 'bn'},
+    ((1, 1, 1), (5, 18, 29)), small=(3, 8, 5),
+  ),
+  Network(
+    'unet3d-valid', 'unet3d', 3, 3, 19_069_955 + 4_672, _UNET3D, {'border': 'none', 'norm': 'bn'}, _TINY3D,
+    sizes=(), refused=((91, 92, 92), (92, 200, 60)), small=(18, 21, 20),
+  ),
+  Network(
+    'unet3d-port-bn', 'unet3d', 3, 3, 16_319_779, _WOLNY,
+    {'padding': 'same', 'upsample': 'nearest', 'conv_bias': False, 'norm': 'bn'}, _TINY3D,
+    ((8, 8, 8), (9, 21, 30)), ((7, 8, 8), (16, 16, 1)), (4, 7, 5),
+  ),
+  Network(
+    'unet3d-port-gn', 'unet3d', 2, 1, 16_318_756, _WOLNY,
+    {'padding': 'same', 'upsample': 'nearest', 'conv_bias': False, 'norm': 'gn', 'norm_first': True},
+    {'width': 4, 'depth': 2}, ((8, 8, 8), (9, 21, 30)), ((8, 8, 7),), (4, 7, 5),
   ),
   Network('fcn32s', 'fcn', 21, 3, 134_346_581, _FCN_FROZEN, {'stride': 32}, {'width': 1}),
   Network('fcn16s', 'fcn', 21, 3, 134_357_354, _FCN_FROZEN, {'stride': 16}, {'width': 1}),

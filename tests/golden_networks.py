@@ -19,9 +19,10 @@ from jseg.convert import (
   torch_resnet,
   torch_tiramisu,
   torch_unet,
+  torch_unet3d,
   torch_vgg,
 )
-from jseg.models import enet, fc_densenet, fcn, linknet, pspnet, segnet, segnet_basic, unet
+from jseg.models import enet, fc_densenet, fcn, linknet, pspnet, segnet, segnet_basic, unet, unet3d
 from jseg.models.encoders import resnet, vgg
 
 Arrays = Mapping[str, np.ndarray]
@@ -83,6 +84,41 @@ def _jvanvugt(arrays: Arrays) -> nn.Module:
     depth=sum(name.endswith('block.0.bias') and name.startswith('down_path') for name in arrays),
     border='none',
   )
+
+
+def _paper3d(arrays: Arrays) -> nn.Module:
+  return unet3d.Model(
+    num_classes=len(arrays['head.bias']),
+    width=len(arrays['down.0.0.0.bias']),
+    depth=sum(name.startswith('down.') and name.endswith('.0.0.bias') for name in arrays),
+    border='none',
+    norm='bn',
+  )
+
+
+def _paper3d_tap(name: str) -> Place:
+  """Theirs counts the steps of the expanding path from the bottom."""
+  kind, i = name.split('.')
+  return {'down': f'down{i}', 'up': (f'up{2 - int(i)}_conv',), 'dec': f'up{2 - int(i)}'}[kind]
+
+
+def _wolny(arrays: Arrays) -> nn.Module:
+  groups = 'encoders.0.basic_module.SingleConv1.groupnorm.weight' in arrays
+  return unet3d.Model(
+    num_classes=len(arrays['final_conv.bias']),
+    width=len(arrays['encoders.0.basic_module.SingleConv1.conv.weight']),
+    depth=sum(name.startswith('encoders') and name.endswith('SingleConv1.conv.weight') for name in arrays),
+    padding='same',
+    upsample='nearest',
+    conv_bias=False,
+    norm='gn' if groups else 'bn',
+    norm_first=groups,
+  )
+
+
+def _wolny_tap(name: str) -> Place:
+  kind, i = name.split('.')
+  return {'encoders': f'down{i}', 'decoders': f'up{2 - int(i)}'}[kind]
 
 
 def _fcn(arrays: Arrays, *, at_once: bool = False) -> nn.Module:
@@ -256,6 +292,9 @@ NETWORKS = {
     torch_unet.milesial,
     _milesial_tap,
   ),
+  'unet3d_bn': Network(_wolny, torch_unet3d.wolny, _wolny_tap),
+  'unet3d_gn': Network(_wolny, torch_unet3d.wolny, _wolny_tap),
+  'unet3d_paper': Network(_paper3d, torch_unet3d.paper, _paper3d_tap),
   'vgg16': Network(_vgg, torch_vgg.classifier, _vgg_tap((4, 9, 16, 23, 30))),
   'vgg16_bn': Network(_vgg, torch_vgg.classifier, _vgg_tap((6, 13, 23, 33, 43))),
 }

@@ -54,7 +54,8 @@ def test_network(path: pathlib.Path):
   assert sum(a.size for a in jax.tree.leaves(variables['params'])) == golden['trainable_params']
   (logits, out), state = jax.jit(
     lambda v, x: model.apply(v, x, train=False, capture_intermediates=True, mutable=['intermediates'])
-  )(variables, image.transpose(0, 2, 3, 1))
+  )(variables, np.moveaxis(image, 1, -1))
+  layout = 'NHWC' if image.ndim == 4 else 'NDHWC'
   maps = {}
   scores = [logits.shape[i] for i in (0, logits.ndim - 1, *range(1, logits.ndim - 1))]
   for name, recorded in golden['output'].items():
@@ -73,7 +74,7 @@ def test_network(path: pathlib.Path):
       maps[name] = node['__call__'][0]
   assert len(maps) > len(golden['output']), 'no tap was compared'
   results = [
-    golden_rule.compare(golden, value, output=name, layout='NHWC', outliers=row.outliers)
+    golden_rule.compare(golden, value, output=name, layout=layout, outliers=row.outliers)
     for name, value in maps.items()
   ]
   assert all(result['ok'] for result in results), [result for result in results if not result['ok']]

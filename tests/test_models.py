@@ -17,9 +17,6 @@ from jseg.models.encoders import resnet, vgg
 
 networks = pytest.mark.parametrize('case', cases.NETWORKS, ids=lambda case: case.id)
 
-# One size for the tests that compute: every network takes it.
-SIDES = (19, 37)
-
 
 def image_of(case, size, batch=1):
   return np.random.default_rng(0).standard_normal((batch, *size, case.channels)).astype(np.float32)
@@ -68,6 +65,10 @@ SLOW = {
   'fcn8s-11',
   'fcn32s-learned',
   'fcn16s-learned',
+  'unet3d',
+  'unet3d-port-bn',
+  'unet3d-port-gn',
+  'unet3d-valid',
 }
 
 
@@ -86,11 +87,7 @@ class Tiny(NamedTuple):
 )
 def tiny(request):
   case = request.param
-  options, size = dict(case.tiny), SIDES
-  if not case.sizes:  # a valid network: it needs an image beyond its margin
-    options['depth'] = 3
-    size = (45, 52)
-  model, image = case.model(**options).clone(num_classes=3), image_of(case, size, batch=2)
+  model, image = case.model(**case.tiny).clone(num_classes=3), image_of(case, case.small, batch=2)
   variables = variables_of(model, image)
   logits, _ = compiled(functools.partial(model.apply, train=False))(variables, image)
   return Tiny(model, image, variables, np.asarray(logits))
@@ -106,7 +103,7 @@ def test_every_file_has_a_case():
 @networks
 def test_parameter_count_and_sizes(case):
   model = case.model()
-  size = case.sizes[-1] if case.sizes else (188, 204)
+  size = case.sizes[-1] if case.sizes else (188, 204, 188)[: len(case.small)]
   _, variables = shapes_of(model, (1, *size, case.channels))
   assert cases.count(variables['params']) == case.parameters, case.source
   assert {a.dtype for a in jax.tree.leaves(variables)} == {jnp.dtype(jnp.float32)}
@@ -115,20 +112,21 @@ def test_parameter_count_and_sizes(case):
     assert logits.shape == (2, *size, case.num_classes)
     assert logits.dtype == jnp.float32
     assert out
-    assert all(a.shape[0] == 2 and a.ndim == 4 for a in out.values())
+    assert all(a.shape[0] == 2 and a.ndim == logits.ndim for a in out.values())
 
 
 @pytest.mark.parametrize(
   ('case', 'size'),
-  [pytest.param(c, s, id=f'{c.id}-{s[0]}x{s[1]}') for c in cases.NETWORKS for s in c.refused],
+  [pytest.param(c, s, id=f'{c.id}-{"x".join(map(str, s))}') for c in cases.NETWORKS for s in c.refused],
 )
 def test_too_small_an_image_is_refused_with_a_legal_size(case, size):
   with pytest.raises(ValueError, match='give at least') as caught:
     shapes_of(case.model(), (1, *size, case.channels))
   side = int(str(caught.value).split('x')[-1])
-  shapes_of(case.model(), (1, side, side, case.channels))
+  sides = [side] * len(size)
+  shapes_of(case.model(), (1, *sides, case.channels))
   with pytest.raises(ValueError, match='give at least'):
-    shapes_of(case.model(), (1, side - 1, side, case.channels))
+    shapes_of(case.model(), (1, side - 1, *sides[1:], case.channels))
 
 
 def test_gradient_reaches_every_parameter(tiny):

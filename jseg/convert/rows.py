@@ -1,7 +1,8 @@
 """Renaming of weights: rows (reference name, our path, change of layout), applied all or nothing.
 
 References are flat {name: array} dictionaries in torch's layouts: convolution OIHW, transposed convolution
-IOHW, linear (out, in). Ours are HWIO and, for transposed convolutions, [kh kw cout cin], both unflipped.
+IOHW, linear (out, in). Ours are HWIO and, for transposed convolutions, [kh kw cout cin], both unflipped; of
+volumes OIDHW, IODHW, and DHWIO, [kd kh kw cout cin].
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -26,11 +27,11 @@ def _same(array: np.ndarray) -> np.ndarray:
 
 
 def _conv_kernel(array: np.ndarray) -> np.ndarray:
-  return array.transpose(2, 3, 1, 0)
+  return array.transpose(*range(2, array.ndim), 1, 0)
 
 
 def _deconv_kernel(array: np.ndarray) -> np.ndarray:
-  return array.transpose(2, 3, 1, 0)  # IOHW -> HWOI
+  return array.transpose(*range(2, array.ndim), 1, 0)  # IOHW -> HWOI
 
 
 def conv(
@@ -60,6 +61,12 @@ def norm(name: str, path: tuple[str, ...]) -> list[Row]:
     ('running_var', 'batch_stats', 'var'),
   )
   return [Row(f'{name}.{theirs}', (kind, *path, 'bn', ours), _same) for theirs, kind, ours in leaves]
+
+
+def group_norm(name: str, path: tuple[str, ...]) -> list[Row]:
+  """A group normalisation with scale and shift."""
+  leaves = (('weight', 'scale'), ('bias', 'bias'))
+  return [Row(f'{name}.{theirs}', ('params', *path, 'gn', ours), _same) for theirs, ours in leaves]
 
 
 def prelu(name: str, path: tuple[str, ...]) -> list[Row]:
