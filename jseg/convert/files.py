@@ -21,7 +21,7 @@ _SAFETENSORS = {
 def _npz(path: pathlib.Path) -> dict[str, np.ndarray]:
   if not zipfile.is_zipfile(path):
     raise ValueError('not the zip archive that numpy.savez writes, or cut off')
-  with np.load(path, allow_pickle=False) as file:
+  with path.open('rb') as opened, np.load(opened, allow_pickle=False) as file:
     return {name: file[name] for name in file.files}
 
 
