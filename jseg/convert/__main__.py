@@ -7,16 +7,14 @@
 --source the names in the file decide. The folder gets weights.npz and weights.json (see convert.converted).
 """
 
-import datetime
 import functools
-import hashlib
 import pathlib
 from collections.abc import Sequence
 
 from absl import app, flags
 
 import jseg
-from jseg.convert import converted, files, hub, sources
+from jseg.convert import converted, sources
 from jseg.engine import workdirs
 
 _SOURCE = flags.DEFINE_string('source', '', "Whose weights: 'list' shows all; empty: the names decide.")
@@ -24,61 +22,22 @@ _WEIGHTS = flags.DEFINE_string('weights', '', 'The file, or hf:<owner>/<repo>[/<
 _OUTPUT = flags.DEFINE_string('output', '', 'The folder to write to.')
 
 
-def listing() -> str:
-  """The table of sources."""
-  lines = [('source', 'fills', 'task.preprocess')]
-  for source in sources.table():
-    lines.append((', '.join(source.names), source.fills, source.preprocess or 'not known'))
-  widths = [max(len(line[i]) for line in lines) for i in range(3)]
-  return '\n'.join('  '.join(map(str.ljust, line, widths)).rstrip() for line in lines)
-
-
 def run(source: str, weights: str, output: str) -> str:
-  """Converts as the flags say; returns what there is to tell.
+  """Does what the flags say; returns what there is to tell.
 
   Raises:
     ValueError: a flag is missing, the source is unknown, or the weights cannot be read or are not its own.
     OSError: the folder cannot be written to.
   """
   if source == 'list' or not source and not weights:
-    return listing()
+    return sources.listing()
   for name, value in (('weights', weights), ('output', output)):
     if not value:
       raise ValueError(f'--{name} is missing; python -m jseg.convert --help tells what it takes')
-  if weights.startswith(hub.PREFIX):
-    file = hub.fetch(weights)
-  else:
-    file = pathlib.Path(weights).expanduser()
-  try:
-    found, variables = sources.convert(files.read(file), source)
-  except ValueError as error:
-    raise ValueError(f'{weights}: {error}') from error
-  arrays = converted.flatten(variables)
   folder = pathlib.Path(output).expanduser()
   workdirs.claim(folder)
-  with file.open('rb') as opened:
-    digest = hashlib.file_digest(opened, 'sha256').hexdigest()
-  record = {
-    'source': found.names[0],
-    'fills': found.fills,
-    'preprocess': found.preprocess,
-    'file': weights,
-    'sha256': digest,
-    'date': datetime.datetime.now(datetime.UTC).isoformat(timespec='seconds'),
-    'jseg': jseg.__version__,
-  }
-  converted.write(folder, arrays, record)
-  scalars = sum(array.size for name, array in arrays.items() if name.startswith('params/'))
-  expects = f"task.preprocess='{found.preprocess}'" if found.preprocess else 'not known'
-  lines = [f'  {name} {array.shape}' for name, array in arrays.items()]
-  return '\n'.join(
-    [
-      *lines,
-      f'{weights}: {found.names[0]}, {len(arrays)} arrays, {scalars:,} parameters',
-      f'fills {found.fills}; input they expect: {expects}',
-      f'written to {folder}; start from it with --config.init_from={folder}',
-    ]
-  )
+  report = converted.make(weights, folder, source=source, version=jseg.__version__)
+  return '\n'.join([*report, f'written to {folder}; start from it with --config.init_from={folder}'])
 
 
 def main(argv: Sequence[str]) -> None:

@@ -139,6 +139,15 @@ def table() -> tuple[Source, ...]:
   return (*_resnets(), *_vggs(), *_caffe_vggs(), *_fcns(), *_NETWORKS)
 
 
+def listing() -> str:
+  """The table as text: what --source calls each, what it fills, the input it expects."""
+  lines = [('source', 'fills', 'task.preprocess')]
+  for source in table():
+    lines.append((', '.join(source.names), source.fills, source.preprocess or 'not known'))
+  widths = [max(len(line[i]) for line in lines) for i in range(3)]
+  return '\n'.join('  '.join(map(str.ljust, line, widths)).rstrip() for line in lines)
+
+
 def convert(arrays: Arrays, name: str = '') -> tuple[Source, Variables]:
   """The source of these arrays and our variables; without a name, the one source whose names these are.
 

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jseg.convert import converted, files, hub, sources
+from jseg.convert import converted, files, hub
 from jseg.engine import checkpoint, paths, resolve
 from jseg.tasks.task import Task, TrainState
 from jseg.typing import Config
@@ -124,16 +124,13 @@ def trained(config: Config, workdir: pathlib.Path, which: str) -> tuple[Task, Tr
 
 def _found(path: str, preprocess: str) -> tuple[dict[str, Any], list[str]]:
   """The arrays of `path` by our names, and what to say of where they are from."""
-  place = hub.fetch(path) if path.startswith(hub.PREFIX) else pathlib.Path(path).expanduser()
+  place = pathlib.Path(path).expanduser()
   if folder := converted.find(place):
     arrays, record = converted.read(folder)
     return arrays, _expectation(record['source'], record['preprocess'], preprocess)
-  if place.suffix in files.SUFFIXES and not place.is_dir():
-    try:
-      source, variables = sources.convert(files.read(place))
-    except ValueError as error:
-      raise ValueError(f"init_from '{path}': {error}") from error
-    return converted.flatten(variables), _expectation(source.names[0], source.preprocess, preprocess)
+  if path.startswith(hub.PREFIX) or (place.suffix in files.SUFFIXES and not place.is_dir()):
+    _, source, arrays = converted.load(path)
+    return arrays, _expectation(source.names[0], source.preprocess, preprocess)
   params, model_state, _ = checkpoint.restore_params(place)
   return paths.flatten({'params': params, 'model_state': model_state}), []
 
