@@ -5,14 +5,19 @@ from typing import Any, NamedTuple
 import jax
 from flax import linen as nn
 
-from jseg.models import enet, fc_densenet, fcn, linknet, segnet, segnet_basic, unet
+from jseg.models import enet, fc_densenet, fcn, linknet, pspnet, segnet, segnet_basic, unet
 from jseg.models.encoders import resnet, vgg
+
+_PSPNET = 'the layers of the released prototxt, summed, at 150 classes; 513 a class'
+_THIN = {'width': 4, 'depth': 50}
+_SEMSEG = 'hszhao/semseg, sum over its parameters'
 
 MODULES = {
   'enet': enet,
   'fc_densenet': fc_densenet,
   'fcn': fcn,
   'linknet': linknet,
+  'pspnet': pspnet,
   'segnet': segnet,
   'segnet_basic': segnet_basic,
   'unet': unet,
@@ -55,6 +60,9 @@ _ENET = "the layers of the authors' Lua files, summed; published as 0.37M with t
 NETWORKS = (
   Network('enet', 'enet', 11, 3, 363_791, _ENET, {}, {'width': 8}),
   Network(
+    'enet-encoder', 'enet', 11, 3, 339_575, _ENET, {'decoder': False}, {'width': 8},
+  ),
+  Network(
     'fcdensenet56', 'fc_densenet', 11, 3, 1_376_795, _TIRAMISU,
     {'growth': 12, 'down': (4,) * 5, 'bottom': 4}, _SMALL, ((32, 33), (45, 70)), ((31, 64), (40, 16)),
   ),
@@ -67,6 +75,15 @@ NETWORKS = (
   Network(
     'linknet-port', 'linknet', 21, 3, 11_535_957, 'e-lab/pytorch-linknet, sum over its parameters',
     {'sum_relu': False, 'decoder_bias': False, 'decoder_eps': 1e-5}, {'width': 8},
+  ),
+  Network('pspnet50', 'pspnet', 150, 3, 46_782_550, _PSPNET, {'aux': False}, _THIN),
+  Network('pspnet50-11', 'pspnet', 11, 3, 46_711_243, _PSPNET, {'aux': False}, _THIN),
+  Network('pspnet101', 'pspnet', 150, 3, 65_774_678, _PSPNET, {'aux': False, 'depth': 101}, _THIN),
+  Network('pspnet152', 'pspnet', 150, 3, 81_418_326, _PSPNET, {'aux': False, 'depth': 152}, _THIN),
+  Network('pspnet269', 'pspnet', 150, 3, 123_298_902, _PSPNET, {'aux': False, 'depth': 269}, _THIN),
+  Network(
+    'pspnet50-semseg', 'pspnet', 21, 3, 49_081_578, _SEMSEG,
+    {'strided': '3x3', 'dropout_maps': True}, _THIN,
   ),
   Network('segnet', 'segnet', 11, 3, 29_449_355, _ONERA),
   Network('segnet-12', 'segnet', 12, 3, 29_449_932, _SEGNET),
