@@ -9,6 +9,7 @@ import sys
 
 import golden_rule
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import runs
@@ -20,6 +21,7 @@ import jseg
 from jseg.convert import converted, files, sources
 from jseg.engine import resolve, train, weights
 from jseg.models import unet
+from jseg.models.encoders import resnet
 from jseg.ops import preprocess
 
 GOLDENS = pathlib.Path(__file__).parent / 'goldens'
@@ -76,8 +78,8 @@ def of_fewest_values(stem):
   """A golden's names with a few values each, no two arrays alike."""
   golden, arrays = golden_rule.load(GOLDENS / f'{stem}.json'), {}
   for number, (name, shape, *_) in enumerate(golden['tensors']):
-    # A matrix may be the 7x7 kernel of a fully connected layer.
-    small = (4, 98) if len(shape) == 2 else (*(min(n, 8) for n in shape[:2]), *shape[2:])
+    # A matrix may be the 7x7 or 6x6 kernel of a fully connected layer.
+    small = (4, 1764) if len(shape) == 2 else (*(min(n, 8) for n in shape[:2]), *shape[2:])
     arrays[name] = np.broadcast_to(np.float32(number), small)
   return arrays
 
@@ -148,13 +150,31 @@ def test_timm_and_caffe_vgg_are_torchvisions():
       layers[layer] = next(convs, None) or f'fc{6 + len(layers) - 13}'
     timm[f'{renamed.get(layer, layer)}.{leaf}'] = array
     caffe[f'{layers[layer]}.{leaf}'] = array
-  for name, shape in (('pre_logits.fc1.weight', (4, 2, 7, 7)), ('pre_logits.fc2.weight', (4, 98, 1, 1))):
+  for name, shape in (('pre_logits.fc1.weight', (4, 36, 7, 7)), ('pre_logits.fc2.weight', (4, 1764, 1, 1))):
     timm[name] = timm[name].reshape(shape)
   for found, name, rule in ((timm, 'timm/vgg16', 'imagenet'), (caffe, 'caffe/vgg16', 'caffe')):
     source, variables = sources.convert(found)
     assert (source.names[0], source.preprocess) == (name, rule)
     for path, array in converted.flatten(wanted).items():
       np.testing.assert_array_equal(converted.flatten(variables)[path], array, err_msg=path)
+
+
+def test_semsegs_resnet_fills_the_deep_stem():
+  """resnet50_v2 has torchvision's names, with three convolutions in the stem."""
+  arrays = of_fewest_values('resnet50')
+  for i in (2, 3):
+    arrays[f'conv{i}.weight'] = np.full((8, 8, 3, 3), i, np.float32)
+    for leaf in ('weight', 'bias', 'running_mean', 'running_var'):
+      arrays[f'bn{i}.{leaf}'] = np.full(8, i, np.float32)
+  source, variables = sources.convert(arrays)
+  assert source.names == ('hszhao/resnet50_v2',)
+  model = resnet.Classifier(stem='deep')
+  wanted = jax.eval_shape(
+    lambda key: model.init(key, jnp.zeros((1, 32, 32, 3)), train=False), jax.random.key(0)
+  )
+  found = converted.flatten(variables)
+  assert found.keys() == converted.flatten(wanted).keys()
+  assert (found['params/encoder/conv3/kernel'] == 3).all()
 
 
 @pytest.mark.parametrize('how', ['npz', 'safetensors', 'folder', 'its arrays'])
@@ -205,16 +225,24 @@ def test_report_says_of_every_array(tmp_path):
   file.write_bytes(npz(milesial()))
   config = tiny(**{'optim.ema': 0.9})
   state, entry = fresh(config)
-  started, report = weights.init_from(str(file), state, entry=entry, classes=7, preprocess='unit')
+  started, report = weights.init_from(str(file), state, entry=entry, classes=7, preprocess='share')
   count = len(flat(state))
   head = f"init_from '{file}': loaded {count} of {count} arrays, 0 of them adapted; 0 unused"
   assert report[0] == head and len(report) == 2 + count
-  assert (
-    report[1] == '  weights of milesial/unet; what input they expect is not known: see to task.preprocess'
-  )
+  assert report[1] == "  weights of milesial/unet, which expect task.preprocess='share'"
   assert '  loaded params/down0/conv1/kernel (3, 3, 3, 2)' in report
   np.testing.assert_array_equal(started.ema['score']['kernel'], started.params['score']['kernel'])
   assert started.step == 0 and jax.tree.structure(started) == jax.tree.structure(state)
+
+
+def test_report_says_when_the_input_is_not_known(tmp_path):
+  file = tmp_path / 'theirs.npz'
+  file.write_bytes(npz(milesial()))
+  record = made(file, tmp_path / 'ours') / 'weights.json'
+  record.write_text(record.read_text().replace('"preprocess": "share"', '"preprocess": ""'))
+  _, report = weights.init_from(str(tmp_path / 'ours'), fresh(tiny())[0], preprocess='unit')
+  said = '  weights of milesial/unet; what input they expect is not known: see to task.preprocess'
+  assert report[1] == said
 
 
 def test_other_classes_reinitialise_the_head_and_say_so(tmp_path):

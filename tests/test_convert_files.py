@@ -229,6 +229,7 @@ def test_caffe_normalisation(tmp_path):
   """BN of the forks: with statistics, or with those folded into scale and shift, which then stay."""
   c = floats(3)[None, :, None, None]
   content = wf.layer('a', 'BN', c, c + 1, c + 2, c + 3) + wf.layer('b', 'BN', c, c + 1)
+  content += wf.v1_layer('d', 77, c, c + 1)
   content += wf.layer('c', 'BatchNorm', floats(3), floats(3), np.float32([0]))
   found = read(tmp_path / 'w.caffemodel', content)
   for i, name in enumerate(('weight', 'bias', 'running_mean', 'running_var')):
@@ -238,6 +239,8 @@ def test_caffe_normalisation(tmp_path):
     'b.bias'
   ]
   np.testing.assert_allclose(y, x * floats(3) + (floats(3) + 1), rtol=1e-6)
+  for leaf in ('weight', 'bias', 'running_mean', 'running_var'):
+    np.testing.assert_array_equal(found[f'd.{leaf}'], found[f'b.{leaf}'])
   np.testing.assert_array_equal(found['c.running_mean'], np.zeros(3))
 
 

@@ -147,7 +147,7 @@ def _named(kind: str, blobs: list[np.ndarray]) -> dict[str, np.ndarray]:
   if kind == 'BatchNorm' and len(blobs) == 3:
     factor = flat[2][0] if flat[2][0] else np.inf  # Caffe's rule: nothing was averaged yet
     return {'running_mean': flat[0] / factor, 'running_var': flat[1] / factor}
-  if alike and (kind == 'BN' and len(blobs) == 2 or kind in ('BN', '') and len(blobs) == 4):
+  if alike and kind in ('BN', '') and len(blobs) in (2, 4):
     names = ('weight', 'bias', 'running_mean', 'running_var')
     statistics = [np.zeros_like(flat[0]), np.full_like(flat[0], _FOLDED_VARIANCE)]
     return dict(zip(names, [*flat, *statistics][:4], strict=True))

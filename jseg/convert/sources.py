@@ -11,11 +11,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jseg.convert import (
+  caffe_resnet,
   caffe_segnet,
   caffe_vgg,
   torch_enet,
   torch_fcn,
   torch_linknet,
+  torch_pspnet,
   torch_resnet,
   torch_tiramisu,
   torch_unet,
@@ -35,14 +37,17 @@ class Source(NamedTuple):
   convert: Callable[[Arrays], Variables]
 
 
-def _resnet(arrays: Arrays, *, depth: int) -> Variables:
-  found = torch_resnet.depth(arrays)
-  if found != depth:
-    raise ValueError(f'these are the names of ResNet-{found}')
-  return torch_resnet.classifier(arrays)
+Convert = Callable[[Arrays], Variables]
 
 
-def _vgg(arrays: Arrays, *, layout: tuple[int, bool], convert: Callable[[Arrays], Variables]) -> Variables:
+def _resnet(arrays: Arrays, *, depth: int, convert: Convert, of: Callable[[Arrays], int]) -> Variables:
+  """What `convert` makes of a ResNet of that depth; of(arrays): the depth that the names say."""
+  if of(arrays) != depth:
+    raise ValueError(f'these are the names of ResNet-{of(arrays)}')
+  return convert(arrays)
+
+
+def _vgg(arrays: Arrays, *, layout: tuple[int, bool], convert: Convert) -> Variables:
   found = torch_vgg.layout(arrays)
   if found != layout:
     raise ValueError(
@@ -66,15 +71,25 @@ def _fcn(arrays: Arrays, *, stride: int) -> Variables:
 
 
 def _resnets() -> tuple[Source, ...]:
-  return tuple(
-    Source(
-      (f'torchvision/resnet{depth}', f'timm/resnet{depth}'),
-      f'the encoder ResNet-{depth}',
-      'imagenet',
-      functools.partial(_resnet, depth=depth),
-    )
-    for depth in (18, 34, 50, 101, 152)
-  )
+  """ResNets, and PSPNet on them, whose names tell the depth."""
+  torch = functools.partial(_resnet, of=torch_resnet.depth)
+  caffe = functools.partial(_resnet, of=caffe_resnet.depth, convert=caffe_resnet.classifier)
+  found = []
+  for depth in (18, 34, 50, 101, 152):
+    names = (f'torchvision/resnet{depth}', f'timm/resnet{depth}')
+    convert = functools.partial(torch, depth=depth, convert=torch_resnet.classifier)
+    found.append(Source(names, f'the encoder ResNet-{depth}', 'imagenet', convert))
+  for depth in (50, 101, 152):
+    fills = f"the encoder ResNet-{depth}, stem='deep'"
+    convert = functools.partial(torch, depth=depth, convert=torch_pspnet.classifier)
+    found.append(Source((f'hszhao/resnet{depth}_v2',), f"{fills}, strided='3x3'", 'imagenet', convert))
+    fills = f"the encoder ResNet-{depth}, stem='caffe', strided='1x1'"
+    found.append(Source((f'caffe/resnet{depth}',), fills, 'caffe', functools.partial(caffe, depth=depth)))
+  for depth in (50, 101, 152, 269):
+    fills = f"pspnet, depth={depth}, strided='3x3', dropout_maps=True"
+    convert = functools.partial(torch, depth=depth, convert=torch_pspnet.pspnet)
+    found.append(Source((f'hszhao/pspnet{depth}',), fills, 'imagenet', convert))
+  return tuple(found)
 
 
 def _vggs() -> tuple[Source, ...]:
@@ -117,6 +132,7 @@ def _fcns() -> tuple[Source, ...]:
 
 
 _NETWORKS = (
+  Source(('caffe/pspnet',), 'pspnet, aux=False', 'caffe', caffe_resnet.pspnet),
   Source(('caffe/segnet',), 'segnet', 'bgr', caffe_segnet.segnet),
   Source(('caffe/segnet_basic',), 'segnet_basic', 'bgr', caffe_segnet.segnet_basic),
   Source(('delta-onera/segnet',), 'segnet', '', caffe_segnet.segnet_onera),
@@ -130,7 +146,7 @@ _NETWORKS = (
   ),
   Source(('bfortuner/fcdensenet',), "fc_densenet, norm='bn', bn_eps=1e-5", '', torch_tiramisu.fc_densenet),
   Source(('jvanvugt/unet',), 'unet', '', torch_unet.jvanvugt),
-  Source(('milesial/unet',), "unet, padding='same', norm='bn'", '', torch_unet.milesial),
+  Source(('milesial/unet',), "unet, padding='same', norm='bn'", 'share', torch_unet.milesial),
 )
 
 
