@@ -6,6 +6,7 @@ import json
 import pathlib
 import subprocess
 import sys
+import types
 
 import golden_rule
 import jax
@@ -67,7 +68,7 @@ def fresh(config, channels=3):
   template = jax.eval_shape(lambda key: task.init(key, shape), jax.random.key(0))
   rng = np.random.default_rng(1)
   state = jax.tree.map(lambda leaf: rng.uniform(size=leaf.shape).astype(leaf.dtype), template)
-  return state, weights.entry_kernels(task, shape)
+  return state, weights.entry_kernels(task, shape, template)
 
 
 def flat(state):
@@ -320,6 +321,16 @@ def test_classifiers_fill_the_encoder(tmp_path):
   )
   statistics = started.model_state['batch_stats']['encoder']['norm1']['bn']
   np.testing.assert_array_equal(statistics['var'], arrays['bn1.running_var'])
+
+
+def test_a_task_without_preprocessing_is_not_warned(monkeypatch):
+  monkeypatch.setattr(
+    resolve, 'module', lambda room, name: types.SimpleNamespace(make=lambda *, model: model)
+  )
+  assert resolve.preprocess(runs.tiny()) == ''
+  assert weights._expectation('torchvision/resnet18', 'imagenet', '') == [
+    "  weights of torchvision/resnet18, which expect task.preprocess='imagenet'"
+  ]
 
 
 def test_caffes_vgg_fills_fcn(tmp_path):

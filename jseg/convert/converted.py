@@ -2,7 +2,7 @@
 
 weights.npz   'params/encoder/conv1/kernel', 'model_state/batch_stats/encoder/norm1/bn/mean', ...
 weights.json  source, fills, preprocess ('' where none is known), file, sha256 (of that file), date, jseg,
-              arrays {name: shape}
+              arrays {name: shape, as '7x7x3x64'}
 """
 
 import datetime
@@ -34,6 +34,10 @@ def _flat(name: str, node: Any) -> dict[str, np.ndarray]:
   if not isinstance(node, Mapping):
     return {name: node}
   return {path: leaf for key, child in node.items() for path, leaf in _flat(f'{name}/{key}', child).items()}
+
+
+def _shapes(arrays: Mapping[str, np.ndarray]) -> dict[str, str]:
+  return {name: 'x'.join(map(str, array.shape)) for name, array in arrays.items()}
 
 
 def load(weights: str, source: str = '') -> tuple[pathlib.Path, sources.Source, dict[str, np.ndarray]]:
@@ -73,7 +77,7 @@ def make(weights: str, folder: pathlib.Path, *, source: str, version: str) -> li
     'sha256': digest,
     'date': datetime.datetime.now(datetime.UTC).isoformat(timespec='seconds'),
     'jseg': version,
-    'arrays': {name: list(array.shape) for name, array in arrays.items()},
+    'arrays': _shapes(arrays),
   }
   with (folder / ARRAYS).open('wb') as file:
     np.savez(file, **arrays)  # pyright: ignore[reportArgumentType]  # it takes them for its own options
@@ -103,10 +107,10 @@ def read(folder: pathlib.Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
   arrays = files.read(folder / ARRAYS)
   try:
     record = json.loads((folder / RECORD).read_text())
-    listing = {name: tuple(shape) for name, shape in record['arrays'].items()}
+    listing = dict(record['arrays'])
   except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
     raise ValueError(f'{folder / RECORD} cannot be read ({error}); convert the weights again') from error
-  if listing != {name: array.shape for name, array in arrays.items()}:
+  if listing != _shapes(arrays):
     raise ValueError(
       f'{folder / RECORD} is not the record of the {ARRAYS} beside it; convert the weights again'
     )

@@ -129,7 +129,7 @@ def _start(
     state, report = weights.init_from(
       config.init_from,
       state,
-      entry=weights.entry_kernels(task, shape),
+      entry=weights.entry_kernels(task, shape, template),
       classes=resolve.spec(config).num_classes,
       preprocess=resolve.preprocess(config),
     )

@@ -75,16 +75,21 @@ def init_from(
   return state, [head, *lines, *(f'  {word} {line}' for word, part in report.items() for line in part)]
 
 
-def entry_kernels(task: Task, image_shape: tuple[int, int, int]) -> set[str]:
-  """The names of the kernels that see the image: those with one more input for one more image channel."""
+def entry_kernels(task: Task, image_shape: tuple[int, int, int], state: TrainState) -> set[str]:
+  """The names of the kernels that see the image: those with one more input for one more image channel.
+
+  Args:
+    task: gives the shapes for other images.
+    image_shape: (h, w, channels).
+    state: as initialised for it; shapes suffice.
+  """
   channels = image_shape[-1]
-  here, wider = (
-    _arrays(jax.eval_shape(lambda key, n=n: task.init(key, image_shape[:-1] + (n,)), jax.random.key(0)))
-    for n in (channels, channels + 1)
+  wider = _arrays(
+    jax.eval_shape(lambda key: task.init(key, image_shape[:-1] + (channels + 1,)), jax.random.key(0))
   )
   return {
     name
-    for name, value in here.items()
+    for name, value in _arrays(state).items()
     if value.shape[-2:-1] == (channels,)
     and wider[name].shape == (*value.shape[:-2], channels + 1, value.shape[-1])
   }
