@@ -382,8 +382,9 @@ def test_faults_are_one_line_before_the_run_begins(tmp_path):
     (lambda: file.write_bytes(npz(shrunk('resnet18', lambda n: n // 8))), file, 'none of its .* arrays fits'),
     (lambda: (folder / 'weights.npz').write_bytes(content), folder, 'weights.json cannot be read'),
     (lambda: (folder / 'weights.json').write_text('[]'), folder, 'weights.json cannot be read'),
+    (lambda: (folder / 'weights.json').write_text('{"arrays": {}}'), folder, "cannot be read .'source'"),
     (
-      lambda: (folder / 'weights.json').write_text('{"arrays": {}}'),
+      lambda: (folder / 'weights.json').write_text('{"arrays": {}, "source": "", "preprocess": ""}'),
       folder,
       'is not the record of the weights.npz',
     ),

@@ -107,8 +107,8 @@ def read(folder: pathlib.Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
   arrays = files.read(folder / ARRAYS)
   try:
     record = json.loads((folder / RECORD).read_text())
-    listing = dict(record['arrays'])
-  except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    listing, _, _ = dict(record['arrays']), record['source'], record['preprocess']
+  except (OSError, ValueError, KeyError, TypeError) as error:
     raise ValueError(f'{folder / RECORD} cannot be read ({error}); convert the weights again') from error
   if listing != _shapes(arrays):
     raise ValueError(
