@@ -18,7 +18,7 @@ def get_config() -> ml_collections.ConfigDict:
   """The defaults: a run that works as it stands (the same-padding U-Net on `shapes`)."""
   config = section()
   config.seed = 0  # everything random follows from it: initial weights, order, augmentation, dropout
-  config.init_from = ''  # weights to start from: a workdir or checkpoint of ours
+  config.init_from = ''  # weights to start from: a workdir, a converted folder, others' file, hf:<repo>
   config.resume = 'auto'  # auto: go on where the workdir stands | must: fail if it is empty | never
   config.model = section(name='unet')  # name: a file in jseg/models; the rest: options of its Model
   config.task = section(name='semantic')  # name: a file in jseg/tasks; the rest: options of its make()

@@ -12,6 +12,7 @@ import numpy as np
 
 # Counts batches in torch's normalisation layers; running averages with a momentum do not use it.
 _UNUSED = '.num_batches_tracked'
+_LISTED = 8  # names in a message
 
 
 class Row(NamedTuple):
@@ -74,17 +75,22 @@ def prelu(name: str, path: tuple[str, ...]) -> list[Row]:
   return [Row(f'{name}.weight', ('params', *path, 'slope'), _same)]
 
 
+def _listed(names: set[str]) -> str:
+  first = ', '.join(sorted(names)[:_LISTED])
+  return first + (f' and {len(names) - _LISTED} more' if len(names) > _LISTED else '')
+
+
 def apply(arrays: Mapping[str, np.ndarray], rows: Iterable[Row]) -> dict[str, Any]:
   """Our variables {'params': ..., 'batch_stats': ...} from the reference's arrays; every one used once.
 
   Raises:
-    ValueError: arrays are missing or left over; the message lists them.
+    ValueError: arrays are missing or left over; the message lists the first of them.
   """
   rows = list(rows)
   expected = {row.name for row in rows}
   given = {name for name in arrays if not name.endswith(_UNUSED)}
   faults = [
-    f'{word}: {", ".join(sorted(names))}'
+    f'{word}: {_listed(names)}'
     for word, names in (('missing', expected - given), ('unknown', given - expected))
     if names
   ]
