@@ -5,13 +5,15 @@ from typing import Any, NamedTuple
 import jax
 from flax import linen as nn
 
-from jseg.models import enet, fc_densenet, fcn, linknet, segnet, segnet_basic, unet
+from jseg.models import deconvnet, enet, fc_densenet, fcn, gfrnet, linknet, segnet, segnet_basic, unet
 from jseg.models.encoders import resnet, vgg
 
 MODULES = {
+  'deconvnet': deconvnet,
   'enet': enet,
   'fc_densenet': fc_densenet,
   'fcn': fcn,
+  'gfrnet': gfrnet,
   'linknet': linknet,
   'segnet': segnet,
   'segnet_basic': segnet_basic,
@@ -52,7 +54,11 @@ _LUA = "the layers of the authors' model.lua, summed; published as 11.5M"
 
 _ENET = "the layers of the authors' Lua files, summed; published as 0.37M with the statistics"
 
+_DECONVNET = 'the layers of DeconvNet_inference_deploy.prototxt, summed; published as 252M'
+_GFRNET = 'the layers of test_camvid_gate.prototxt, summed'
+
 NETWORKS = (
+  Network('deconvnet', 'deconvnet', 21, 3, 251_805_653, _DECONVNET, {}, {'width': 2}),
   Network('enet', 'enet', 11, 3, 363_791, _ENET, {}, {'width': 8}),
   Network(
     'fcdensenet56', 'fc_densenet', 11, 3, 1_376_795, _TIRAMISU,
@@ -63,6 +69,8 @@ NETWORKS = (
     {'growth': 16, 'down': (5,) * 5, 'bottom': 5}, _SMALL, ((32, 33),),
   ),
   Network('fcdensenet103', 'fc_densenet', 11, 3, 9_322_091, _TIRAMISU, {}, _SMALL, ((45, 70),)),
+  Network('gfrnet', 'gfrnet', 11, 3, 29_194_090, _GFRNET),
+  Network('gfrnet-sum', 'gfrnet', 11, 3, 29_194_090, _GFRNET, {'gate': 'sum'}),
   Network('linknet', 'linknet', 11, 3, 11_535_659, _LUA, {}, {'width': 8}),
   Network(
     'linknet-port', 'linknet', 21, 3, 11_535_957, 'e-lab/pytorch-linknet, sum over its parameters',

@@ -25,6 +25,7 @@ class Encoder(nn.Module):
   bn_momentum: float = 0.9
   first_padding: int = 1  # of the very first convolution; FCN pads by 100
   ceil_mode: bool = False  # pools round up, as in Caffe
+  dropout: float = 0.0  # after the pools of the three deepest stages, as in Bayesian SegNet and G-FRNet
   dtype: Dtype = jnp.float32
   axis_name: str | None = None
 
@@ -63,6 +64,8 @@ class Encoder(nn.Module):
         x = nn.relu(x)
       out[f'stage{i}'] = x
       x, out[f'place{i}'] = pool.max_pool_2x2(x, ceil_mode=self.ceil_mode)
+      if i > 2:
+        x = blocks.Dropout(self.dropout, self.axis_name)(x, train=train)
       features.append(x)
     return tuple(features), out
 
