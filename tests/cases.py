@@ -5,7 +5,18 @@ from typing import Any, NamedTuple
 import jax
 from flax import linen as nn
 
-from jseg.models import deconvnet, enet, fc_densenet, fcn, gfrnet, linknet, segnet, segnet_basic, unet
+from jseg.models import (
+  deconvnet,
+  enet,
+  fc_densenet,
+  fcn,
+  fcn_basic,
+  gfrnet,
+  linknet,
+  segnet,
+  segnet_basic,
+  unet,
+)
 from jseg.models.encoders import resnet, vgg
 
 MODULES = {
@@ -13,6 +24,7 @@ MODULES = {
   'enet': enet,
   'fc_densenet': fc_densenet,
   'fcn': fcn,
+  'fcn_basic': fcn_basic,
   'gfrnet': gfrnet,
   'linknet': linknet,
   'segnet': segnet,
@@ -34,6 +46,7 @@ class Network(NamedTuple):
   tiny: dict[str, Any] = {'width': 4}  # options that make it small and keep its wiring
   sizes: tuple[tuple[int, int], ...] = ((1, 1), (33, 47))  # images it takes, odd ones among them
   refused: tuple[tuple[int, int], ...] = ()  # images it refuses, by a ValueError that names a legal size
+  side: tuple[int, int] = (19, 37)  # the image of the tests that compute
 
   def model(self, **options) -> nn.Module:
     """The network, with its options and these."""
@@ -43,6 +56,9 @@ class Network(NamedTuple):
 _ONERA = 'delta-onera/segnet_pytorch, sum over its parameters; the paper of ENet quotes 29.46M'
 _SEGNET = 'the layers of segnet_inference.prototxt, summed; published as 29.5M'
 _BASIC = 'the layers of segnet_basic_inference.prototxt, summed; published as 1.425M'
+# 7x7 kernels 9,408 + 3 * 200,704, biases and normalisation 768: 612,288 in the encoder. Then decoders of
+# 3,328 (49 + 1 + 2 a channel), or 715 a 1x1 to the classes and 64 k * k an upsampling of k channels.
+_ROWS = "the layers of the paper's text with biases, summed; its table 1 says"
 _JVANVUGT = 'jvanvugt/pytorch-unet, sum over its parameters'
 _UNET = 'jvanvugt/pytorch-unet, 31,030,658 for 1 channel and 2 classes, + 576 a channel and 65 a class'
 _FCN = 'wkentaro/pytorch-fcn, sum over its parameters'
@@ -78,7 +94,29 @@ NETWORKS = (
   ),
   Network('segnet', 'segnet', 11, 3, 29_449_355, _ONERA),
   Network('segnet-12', 'segnet', 12, 3, 29_449_932, _SEGNET),
+  Network('segnet-dropout', 'segnet', 11, 3, 29_449_355, _ONERA, {'dropout': 0.5}),
+  Network(
+    'segnet-port', 'segnet', 21, 3, 29_455_167, 'meetshah1995/pytorch-semseg, sum over its parameters',
+    {'score_norm': True, 'ceil_mode': False}, sizes=((32, 32), (33, 47)), refused=((31, 64), (64, 20)),
+    side=(35, 47),
+  ),
   Network('segnet_basic', 'segnet_basic', 11, 3, 1_416_587, _BASIC),
+  Network('segnet_basic-dropout', 'segnet_basic', 11, 3, 1_416_587, _BASIC, {'dropout': 0.5}),
+  Network('segnet_basic-addition', 'segnet_basic', 11, 3, 1_416_587, _BASIC, {'addition': True}),
+  Network(
+    'segnet_basic-single', 'segnet_basic', 11, 3, 626_315, f'{_ROWS} 0.625M', {'filters': 'single'}
+  ),
+  Network('fcn_basic', 'fcn_basic', 11, 3, 646_124, f'{_ROWS} 0.65M'),
+  Network('fcn_basic-noaddition', 'fcn_basic', 11, 3, 643_979, f'{_ROWS} 0.65M', {'addition': False}),
+  Network('fcn_basic-noreduction', 'fcn_basic', 11, 3, 1_661_579, f'{_ROWS} 1.625M', {'reduction': False}),
+  Network(
+    'fcn_basic-noaddition-noreduction', 'fcn_basic', 11, 3, 1_661_579, f'{_ROWS} 1.625M',
+    {'addition': False, 'reduction': False},
+  ),
+  Network(
+    'fcn_basic-bilinear', 'fcn_basic', 11, 3, 613_003, f'{_ROWS} 0.625M',
+    {'upsample': 'bilinear', 'addition': False},
+  ),
   Network('unet', 'unet', 2, 1, 31_030_658, _JVANVUGT, {}, {'width': 2}),
   Network('unet-3-11', 'unet', 11, 3, 31_032_395, _UNET, {}, {'width': 2}, ((5, 120),)),
   Network(

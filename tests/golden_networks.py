@@ -222,6 +222,12 @@ NETWORKS = {
     _basic_tap,
     outliers=4,
   ),
+  'segnet_ptsemseg': Network(
+    lambda a: segnet.Model(num_classes=len(a['up1.conv2.cbr_unit.0.bias']), score_norm=True, ceil_mode=False),
+    caffe_segnet.segnet_ptsemseg,
+    lambda name: None if name == 'up1' else name.replace('down', 'pool').replace('up', 'decode'),
+    outliers=4,
+  ),
   'unet': Network(_jvanvugt, torch_unet.jvanvugt, _jvanvugt_tap),
   'unet_572': Network(_jvanvugt, torch_unet.jvanvugt, _jvanvugt_tap),
   'unet_bn_padded': Network(

@@ -1,4 +1,4 @@
-"""DeconvNet: VGG16 down to one vector for each 7x7 window, and its mirror image of unpooling and deconvolution.
+"""DeconvNet: VGG16 down to one vector for each 7x7 window, and its mirror image of unpooling, deconvolution.
 
 Source: Noh, Hong, Han, "Learning deconvolution network for semantic segmentation" (arXiv:1505.04366), section
 3 and figure 2; the layers are those of the released `DeconvNet_inference_deploy.prototxt`: biases everywhere,

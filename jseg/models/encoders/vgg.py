@@ -48,11 +48,11 @@ class Encoder(nn.Module):
     """
     if self.depth not in STAGES:
       raise ValueError(f'VGG of depth {self.depth} is unknown; there are: {", ".join(map(str, STAGES))}')
-    side = min(image.shape[1:3])
-    if not self.ceil_mode and side + 2 * (self.first_padding - 1) < 32:
+    least = 34 - 2 * self.first_padding
+    if not self.ceil_mode and min(image.shape[1:3]) < least:
       raise ValueError(
         f'image of {image.shape[1]}x{image.shape[2]} pixels is too small for five pools that round down; '
-        f'give at least {34 - 2 * self.first_padding} on each side'
+        f'give at least {least}x{least}'
       )
     features, out = [], {}
     x = image
