@@ -239,7 +239,7 @@ def statistics_step(state: TrainState, batch: Batch, key: Key, *, model: nn.Modu
 
 
 def predict_step(state: TrainState, image: Array, *, model: nn.Module, options: Options) -> dict[str, Array]:
-  """{'predictions': uint8 [b h w]}, the class of each pixel; with samples also 'uncertainty', float32 [b h w].
+  """{'predictions': uint8 [b h w]}, the class of each pixel; of samples also 'uncertainty', float32 [b h w].
 
   It is the variance of the class probabilities over the stochastic passes, averaged over classes.
   """
