@@ -380,7 +380,7 @@ def test_unknown_decoder_options_are_refused(model, allowed):
 
 
 def test_deconvnet_sizes():
-  # The paper's 224x224 makes one vector of the last pool's 7x7; 193 is the smallest side that does. Below, zeros.
+  # The paper's 224x224 makes one vector of the last pool's 7x7; 193 is the smallest side that does.
   for size, vectors in (((224, 224), (1, 1)), ((193, 225), (1, 2)), ((20, 257), (1, 3))):
     (logits, out), _ = shapes_of(deconvnet.Model(num_classes=3, width=1), (1, *size, 3))
     assert logits.shape == (1, *size, 3)
@@ -458,9 +458,8 @@ def test_dropout_lies_in_the_middle(module):
   plain = {name: np.mean(value == 0) for name, value in one.items()}
   if module is segnet:
     assert kept == {'pool1', 'pool2'}
-    assert all(plain[name] > 0.62 for name in ('pool3', 'pool4', 'pool5', 'decode5', 'decode4', 'decode3')), (
-      plain
-    )
+    assert all(plain[name] > 0.45 for name in ('pool3', 'pool4', 'pool5')), plain
+    assert all(plain[name] > 0.62 for name in ('decode5', 'decode4', 'decode3')), plain
     assert all(plain[name] < 0.6 for name in ('decode2', 'decode1')), plain
   else:
     assert kept == {'encode1', 'encode2', 'encode3'}
