@@ -190,6 +190,15 @@ def test_samples_are_passes_with_dropout_and_running_statistics():
   np.testing.assert_array_equal(evaluate(task, 1, state), evaluate(task, 4, state))
 
 
+@pytest.mark.parametrize('norm', ['none', 'bn', 'frozen'])
+def test_samples_take_any_norm_with_running_statistics(norm):
+  model = unet.Model(num_classes=CLASSES, axis_name=AXIS, width=2, depth=2, padding='same', norm=norm)
+  task = make(model, samples=2)
+  state = jax.eval_shape(lambda key: task.init(key, (12, 16, 3)), jax.random.key(0))
+  found = jax.eval_shape(task.predict_step, state, batch(0)['image'])
+  assert found['uncertainty'].shape == (8, 12, 16)
+
+
 @pytest.mark.slow
 def test_overfits_two_images():
   task = make(

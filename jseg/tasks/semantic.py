@@ -116,13 +116,18 @@ def _check(rule: str, normalise: str, smoothing: float, scales: tuple[float, ...
 def _check_samples(model: nn.Module, samples: int) -> None:
   if samples < 0:
     raise ValueError(f'eval.samples is {samples}; it must be 0, for no stochastic passes, or how many')
-  options = {field.name: getattr(model, field.name) for field in dataclasses.fields(model) if field.init}
-  if samples and not ('dropout' in options and np.any(options['dropout'])):
+  chosen = _chosen(model)
+  if samples and not ('dropout' in chosen and np.any(chosen['dropout'])):
     raise ValueError(f'eval.samples is {samples}, but the network drops nothing; give it a dropout, or set 0')
-  if samples and 'norm' in options and options['norm'] == 'batch':
+  if samples and 'norm' in chosen and chosen['norm'] == 'batch':
     raise ValueError(
       f"eval.samples is {samples}, but norm 'batch' does not test by the running statistics; set norm 'bn'"
     )
+
+
+def _chosen(model: nn.Module) -> dict[str, Any]:
+  """The options of a network and their values."""
+  return {field.name: getattr(model, field.name) for field in dataclasses.fields(model)}
 
 
 def init(
@@ -203,8 +208,10 @@ def _scores(
   ways: Any = {'scales': options.scales, 'flip': options.flip, 'window': options.window}
   if not options.samples:
     return protocol.class_scores(lambda x: model.apply(variables, x, train=False)[0], image, **ways), {}
-  frozen = {'norm': 'frozen'} if 'norm' in {field.name for field in dataclasses.fields(model)} else {}
-  alone = model.clone(axis_name=None, **frozen)  # dropout on, normalisation by its running statistics
+  # Dropout on, normalisation by its running statistics.
+  chosen = _chosen(model)
+  still: Any = {'norm': 'frozen'} if 'norm' in chosen and chosen['norm'] == 'bn' else {}
+  alone = model.clone(axis_name=None, **still)
 
   def forward(x, number):
     key = jax.random.fold_in(jax.random.key(0), number)
