@@ -119,10 +119,6 @@ def _check_samples(model: nn.Module, samples: int) -> None:
   chosen = _chosen(model)
   if samples and not ('dropout' in chosen and np.any(chosen['dropout'])):
     raise ValueError(f'eval.samples is {samples}, but the network drops nothing; give it a dropout, or set 0')
-  if samples and 'norm' in chosen and chosen['norm'] == 'batch':
-    raise ValueError(
-      f"eval.samples is {samples}, but norm 'batch' does not test by the running statistics; set norm 'bn'"
-    )
 
 
 def _chosen(model: nn.Module) -> dict[str, Any]:
@@ -208,7 +204,7 @@ def _scores(
   ways: Any = {'scales': options.scales, 'flip': options.flip, 'window': options.window}
   if not options.samples:
     return protocol.class_scores(lambda x: model.apply(variables, x, train=False)[0], image, **ways), {}
-  # Dropout on, normalisation by its running statistics.
+  # Dropout on, normalisation as at test: by the running statistics, or of one image by its own.
   chosen = _chosen(model)
   still: Any = {'norm': 'frozen'} if 'norm' in chosen and chosen['norm'] == 'bn' else {}
   alone = model.clone(axis_name=None, **still)
@@ -217,7 +213,10 @@ def _scores(
     key = jax.random.fold_in(jax.random.key(0), number)
 
     def one(x):
-      return alone.apply(variables, x[None], train=True, rngs={'dropout': key})[0][0]
+      (logits, _), _ = alone.apply(
+        variables, x[None], train=True, mutable=['batch_stats'], rngs={'dropout': key}
+      )
+      return logits[0]
 
     # Image by image: each is met by the same masks, whatever is beside it and on whichever device.
     return jax.vmap(one)(x)
