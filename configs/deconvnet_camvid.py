@@ -17,7 +17,8 @@ from configs import base
 def get_config(arg: str = ''):
   """See the module's docstring."""
   config = base.get_config()
-  config.model = base.section(name='deconvnet')
+  # In its quick form an eighth as wide: 252M parameters take minutes and gigabytes on any CPU.
+  config.model = base.section(name='deconvnet', width=8 if arg == 'quick' else 64)
   config.task = base.section(name='semantic', preprocess='caffe')
   config.data.name, config.data.batch_size = 'camvid', 5
   config.optim.name, config.optim.lr, config.optim.momentum = 'sgd', 1e-3, 0.9

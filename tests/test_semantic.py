@@ -191,7 +191,7 @@ def test_samples_are_passes_with_dropout_and_running_statistics():
 
 
 @pytest.mark.parametrize(
-  'norm', ['batch', *(pytest.param(n, marks=pytest.mark.slow) for n in ('none', 'bn', 'frozen'))]
+  'norm', ['none', *(pytest.param(n, marks=pytest.mark.slow) for n in ('batch', 'bn', 'frozen'))]
 )
 def test_samples_normalise_as_a_test_does(norm):
   # Dropout that drops nothing: the stochastic passes are the plain one.
