@@ -68,6 +68,7 @@ def eval_section() -> ml_collections.ConfigDict:
     scales=(1.0,),  # test-time scales; class probabilities are averaged
     flip=False,  # average with the mirrored image
     window=(),  # (height, width) of sliding windows in pixels, half overlapping; empty: whole images
+    samples=0,  # stochastic passes, dropout on, whose class probabilities are averaged; 0: none, dropout off
     overlays=8,  # pictures written beside each result: image, truth, prediction
   )
 
@@ -129,7 +130,7 @@ def variant(config: ml_collections.ConfigDict, arg: str | None) -> ml_collection
   config.data.batch_size, config.data.crop, config.data.threads = 8, (size, size), 2
   config.eval.split, config.eval.every, config.eval.batch_size = 'val', 0, 8
   config.train.recalibrate = min(config.train.recalibrate, 1)
-  config.eval.window = ()
+  config.eval.window, config.eval.samples = (), min(config.eval.samples, 2)
   config.optim.accumulate, config.optim.warmup = 1, 0
   config.train.steps, config.train.log_every, config.train.save_every = 3, 1, 2
   config.init_from = ''

@@ -10,6 +10,8 @@ import numpy as np
 from flax import linen as nn
 
 from jseg.convert import (
+  caffe_deconvnet,
+  caffe_gfrnet,
   caffe_resnet,
   caffe_segnet,
   torch_enet,
@@ -22,7 +24,19 @@ from jseg.convert import (
   torch_unet3d,
   torch_vgg,
 )
-from jseg.models import enet, fc_densenet, fcn, linknet, pspnet, segnet, segnet_basic, unet, unet3d
+from jseg.models import (
+  deconvnet,
+  enet,
+  fc_densenet,
+  fcn,
+  gfrnet,
+  linknet,
+  pspnet,
+  segnet,
+  segnet_basic,
+  unet,
+  unet3d,
+)
 from jseg.models.encoders import resnet, vgg
 
 Arrays = Mapping[str, np.ndarray]
@@ -57,6 +71,13 @@ def _onera_tap(name: str) -> Place:
 def _caffe_segnet_tap(name: str) -> Place:
   i, j, decoder = re.fullmatch(r'conv(\d)_(\d)(_D)?', name).groups()
   return (f'decode{i}_{j}',) if decoder else ('encoder', f'conv{i}_{j}')
+
+
+def _deconvnet_tap(name: str) -> Place:
+  # Recorded before normalisation and ReLU.
+  if name.startswith('conv'):
+    return ('encoder', name)
+  return ('decoder', name.replace('-', '_')) if 'deconv' in name else (name,)
 
 
 def _basic_tap(name: str) -> Place:
@@ -238,12 +259,21 @@ def _caffe_pspnet_tap(name: str) -> Place:
 
 
 NETWORKS = {
+  'deconvnet': Network(
+    lambda a: deconvnet.Model(num_classes=len(a['seg-score-voc.bias'])),
+    caffe_deconvnet.deconvnet,
+    _deconvnet_tap,
+    outliers=4,
+  ),
   'enet_lua': Network(
     lambda a: enet.Model(num_classes=len(a['full.bias']), encoder_head=True), torch_enet.lua, _enet_tap, 4
   ),
   'fcdensenet56': Network(_fc_densenet, torch_tiramisu.fc_densenet, _tiramisu_tap, out=_log_softmax),
   'fcdensenet67': Network(_fc_densenet, torch_tiramisu.fc_densenet, _tiramisu_tap, out=_log_softmax),
   'fcdensenet103': Network(_fc_densenet, torch_tiramisu.fc_densenet, _tiramisu_tap, out=_log_softmax),
+  'gfrnet': Network(
+    lambda a: gfrnet.Model(num_classes=len(a['prediction.bias'])), caffe_gfrnet.gfrnet, lambda name: (name,)
+  ),
   'linknet': Network(_linknet_port, torch_linknet.port, _linknet_tap, out=_log_softmax),
   'linknet_lua': Network(
     lambda a: linknet.Model(num_classes=len(a['head3.bias'])), torch_linknet.lua, _linknet_tap
@@ -283,6 +313,12 @@ NETWORKS = {
     lambda a: segnet_basic.Model(num_classes=len(a['conv_classifier.bias'])),
     caffe_segnet.segnet_basic,
     _basic_tap,
+    outliers=4,
+  ),
+  'segnet_ptsemseg': Network(
+    lambda a: segnet.Model(num_classes=len(a['up1.conv2.cbr_unit.0.bias']), score_norm=True, ceil_mode=False),
+    caffe_segnet.segnet_ptsemseg,
+    lambda name: None if name == 'up1' else name.replace('down', 'pool').replace('up', 'decode'),
     outliers=4,
   ),
   'unet': Network(_jvanvugt, torch_unet.jvanvugt, _jvanvugt_tap),

@@ -121,6 +121,7 @@ def task(config: Config, spec: Any, image_shape: tuple[int, int, int]) -> Task:
     scales=as_tuple(config.eval.scales),
     flip=config.eval.flip,
     window=as_tuple(config.eval.window),
+    samples=config.eval.samples,
   )
 
 
