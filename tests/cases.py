@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import jax
 from flax import linen as nn
 
-from jseg.models import enet, fc_densenet, fcn, linknet, segnet, segnet_basic, unet
+from jseg.models import enet, fc_densenet, fcn, linknet, refinenet, segnet, segnet_basic, unet
 from jseg.models.encoders import resnet, vgg
 
 MODULES = {
@@ -13,6 +13,7 @@ MODULES = {
   'fc_densenet': fc_densenet,
   'fcn': fcn,
   'linknet': linknet,
+  'refinenet': refinenet,
   'segnet': segnet,
   'segnet_basic': segnet_basic,
   'unet': unet,
@@ -50,6 +51,11 @@ _TIRAMISU = 'bfortuner/pytorch_tiramisu, sum over its parameters; with the stati
 _SMALL = {'growth': 2, 'down': (2, 1), 'bottom': 1, 'width': 4}
 _LUA = "the layers of the authors' model.lua, summed; published as 11.5M"
 
+_REFINENET = 'DrSleep/refinenet-pytorch, sum over its parameters'
+_REFINE = "the layers of DrSleep/refinenet-pytorch with that depth, classes or stages of pooling, summed"
+# Frozen statistics do not move.
+_SMALL_REFINE = {'width': 2, 'norm': 'bn'}
+
 _ENET = "the layers of the authors' Lua files, summed; published as 0.37M with the statistics"
 
 NETWORKS = (
@@ -67,6 +73,21 @@ NETWORKS = (
   Network(
     'linknet-port', 'linknet', 21, 3, 11_535_957, 'e-lab/pytorch-linknet, sum over its parameters',
     {'sum_relu': False, 'decoder_bias': False, 'decoder_eps': 1e-5}, {'width': 8},
+  ),
+  Network('refinenet50', 'refinenet', 21, 3, 99_060_309, _REFINENET, {'depth': 50}, _SMALL_REFINE),
+  Network('refinenet101', 'refinenet', 21, 3, 118_052_437, _REFINENET, {}, _SMALL_REFINE),
+  Network('refinenet152', 'refinenet', 21, 3, 133_696_085, _REFINE, {'depth': 152}, _SMALL_REFINE),
+  Network('refinenet50-40', 'refinenet', 40, 3, 99_104_104, _REFINE, {'depth': 50}, _SMALL_REFINE),
+  Network('refinenet101-40', 'refinenet', 40, 3, 118_096_232, _REFINE, {}, _SMALL_REFINE),
+  Network('refinenet152-40', 'refinenet', 40, 3, 133_739_880, _REFINE, {'depth': 152}, _SMALL_REFINE),
+  Network(
+    'refinenet50-crp2', 'refinenet', 21, 3, 90_802_773, _REFINE,
+    {'depth': 50, 'crp_stages': 2, 'crp_order': 'conv_pool'}, _SMALL_REFINE,
+  ),
+  Network('refinenet101-crp2', 'refinenet', 21, 3, 109_794_901, _REFINE, {'crp_stages': 2}, _SMALL_REFINE),
+  Network(
+    'refinenet152-crp2', 'refinenet', 21, 3, 125_438_549, _REFINE, {'depth': 152, 'crp_stages': 2},
+    _SMALL_REFINE,
   ),
   Network('segnet', 'segnet', 11, 3, 29_449_355, _ONERA),
   Network('segnet-12', 'segnet', 12, 3, 29_449_932, _SEGNET),

@@ -14,12 +14,13 @@ from jseg.convert import (
   torch_enet,
   torch_fcn,
   torch_linknet,
+  torch_refinenet,
   torch_resnet,
   torch_tiramisu,
   torch_unet,
   torch_vgg,
 )
-from jseg.models import enet, fc_densenet, fcn, linknet, segnet, segnet_basic, unet
+from jseg.models import enet, fc_densenet, fcn, linknet, refinenet, segnet, segnet_basic, unet
 from jseg.models.encoders import resnet, vgg
 
 Arrays = Mapping[str, np.ndarray]
@@ -159,6 +160,27 @@ def _tiramisu_tap(name: str) -> Place:
   }[kind]  # fmt: skip
 
 
+def _refinenet(arrays: Arrays) -> nn.Module:
+  classes, depth = len(arrays['clf_conv.bias']), torch_resnet.depth(arrays)
+  return refinenet.Model(num_classes=classes, depth=depth, norm='bn')
+
+
+def _refinenet_tap(name: str) -> Place:
+  if name in ('out', 'clf_conv'):
+    return 'score'
+  if match := re.fullmatch(r'(p_ims1d2_outl|adapt_stage|mflow_conv_g)(\d)(_.*)', name):
+    before, i, after = match.groups()
+    block = f'refine{5 - int(i)}'
+    if after == '_b3_joint_varout_dimred':
+      return (f'refine{4 - int(i)}', 'fuse_below')
+    return {
+      'p_ims1d2_outl_dimred': (block, 'adapt'), 'adapt_stage_b': (block, 'rcu_in2'),
+      'adapt_stage_b2_joint_varout_dimred': (block, 'fuse'), 'mflow_conv_g_pool': (block, 'crp'),
+      'mflow_conv_g_b': block,
+    }[before + after]  # fmt: skip
+  return _resnet_tap(name)
+
+
 def _enet_tap(name: str) -> Place:
   if name in ('encoder_logits', 'init_act'):
     return {'encoder_logits': name, 'init_act': 'initial'}[name]
@@ -179,6 +201,8 @@ NETWORKS = {
   'linknet_lua': Network(
     lambda a: linknet.Model(num_classes=len(a['head3.bias'])), torch_linknet.lua, _linknet_tap
   ),
+  'refinenet50': Network(_refinenet, torch_refinenet.refinenet, _refinenet_tap),
+  'refinenet101': Network(_refinenet, torch_refinenet.refinenet, _refinenet_tap),
   'resnet18': Network(_resnet, torch_resnet.classifier, _resnet_tap),
   'resnet50': Network(_resnet, torch_resnet.classifier, _resnet_tap),
   'resnet101': Network(_resnet, torch_resnet.classifier, _resnet_tap),

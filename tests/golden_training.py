@@ -18,26 +18,31 @@ TOLERANCE = 1e-5
 Arrays = Mapping[str, np.ndarray]
 
 
-def check_step(
-  golden: Mapping[str, Any], build: Callable, convert: Callable, out: Callable, outliers: int
-) -> None:
-  """Runs the step as the golden's notes say, and compares whatever is recorded."""
+def check_step(golden: Mapping[str, Any], row: Any) -> None:
+  """Runs the step as the golden's notes say, and compares whatever is recorded.
+
+  Args:
+    golden: the fixture.
+    row: the Network of golden_networks.py that it belongs to.
+  """
   arrays = golden_rule.state_dict(golden)
   (image,) = golden_rule.inputs(golden).values()
   batch, classes, *size = golden['output']['out']['shape']
   labels = _labels((batch, *size), classes)
   weights = np.linspace(0.5, 1.5, classes)
   with jax.enable_x64(True):
-    model = _without_dropout(build(arrays)).clone(dtype=jnp.float64)
-    variables = jax.tree.map(lambda x: np.asarray(x, np.float64), convert(arrays))
+    model = _without_dropout(row.build(arrays)).clone(dtype=jnp.float64)
+    variables = jax.tree.map(lambda x: np.asarray(x, np.float64), row.convert(arrays))
 
     def loss_of(params):
-      (logits, _), state = model.apply(
+      (logits, maps), state = model.apply(
         {**variables, 'params': params},
         np.asarray(image, np.float64).transpose(0, 2, 3, 1),
         train=True,
         mutable=['batch_stats'],
       )
+      if logits.shape[1:3] != tuple(size):  # the loss is taken on a map on the way
+        logits = maps[row.tap('out')]
       total, count = losses.cross_entropy(
         logits, jnp.asarray(labels), jnp.asarray(weights, jnp.float32), normalise='weights'
       )
@@ -45,9 +50,9 @@ def check_step(
 
     (loss, (logits, state)), grads = jax.jit(jax.value_and_grad(loss_of, has_aux=True))(variables['params'])
   np.testing.assert_allclose(loss, golden['loss'], rtol=TOLERANCE)
-  result = golden_rule.compare(golden, out('out', logits), 1e-6, 1e-6, layout='NHWC', outliers=outliers)
+  result = golden_rule.compare(golden, row.out('out', logits), 1e-6, 1e-6, layout='NHWC', outliers=row.outliers)
   assert result['ok'], result
-  _compare({'params': grads, **state}, golden, _places(arrays, convert))
+  _compare({'params': grads, **state}, golden, _places(arrays, row.convert))
 
 
 def _labels(shape: tuple[int, ...], classes: int) -> np.ndarray:
