@@ -6,7 +6,7 @@ import jax
 from flax import linen as nn
 
 from jseg.models import enet, fc_densenet, fcn, linknet, refinenet, segnet, segnet_basic, unet
-from jseg.models.encoders import resnet, vgg
+from jseg.models.encoders import alexnet, googlenet, resnet, vgg
 
 MODULES = {
   'enet': enet,
@@ -52,9 +52,9 @@ _SMALL = {'growth': 2, 'down': (2, 1), 'bottom': 1, 'width': 4}
 _LUA = "the layers of the authors' model.lua, summed; published as 11.5M"
 
 _REFINENET = 'DrSleep/refinenet-pytorch, sum over its parameters'
-_REFINE = "the layers of DrSleep/refinenet-pytorch with that depth, classes or stages of pooling, summed"
-# Frozen statistics do not move.
-_SMALL_REFINE = {'width': 2, 'norm': 'bn'}
+_REFINE = 'the layers of DrSleep/refinenet-pytorch with that depth, classes or stages of pooling, summed'
+_SMALL_REFINE = {'width': 4, 'depth': 50, 'norm': 'bn'}  # frozen statistics would not move
+_ODD = ((33, 47),)
 
 _ENET = "the layers of the authors' Lua files, summed; published as 0.37M with the statistics"
 
@@ -75,19 +75,22 @@ NETWORKS = (
     {'sum_relu': False, 'decoder_bias': False, 'decoder_eps': 1e-5}, {'width': 8},
   ),
   Network('refinenet50', 'refinenet', 21, 3, 99_060_309, _REFINENET, {'depth': 50}, _SMALL_REFINE),
-  Network('refinenet101', 'refinenet', 21, 3, 118_052_437, _REFINENET, {}, _SMALL_REFINE),
-  Network('refinenet152', 'refinenet', 21, 3, 133_696_085, _REFINE, {'depth': 152}, _SMALL_REFINE),
-  Network('refinenet50-40', 'refinenet', 40, 3, 99_104_104, _REFINE, {'depth': 50}, _SMALL_REFINE),
-  Network('refinenet101-40', 'refinenet', 40, 3, 118_096_232, _REFINE, {}, _SMALL_REFINE),
-  Network('refinenet152-40', 'refinenet', 40, 3, 133_739_880, _REFINE, {'depth': 152}, _SMALL_REFINE),
+  Network('refinenet101', 'refinenet', 21, 3, 118_052_437, _REFINENET, {}, _SMALL_REFINE, _ODD),
+  Network('refinenet152', 'refinenet', 21, 3, 133_696_085, _REFINE, {'depth': 152}, _SMALL_REFINE, _ODD),
+  Network('refinenet50-40', 'refinenet', 40, 3, 99_104_104, _REFINE, {'depth': 50}, _SMALL_REFINE, _ODD),
+  Network('refinenet101-40', 'refinenet', 40, 3, 118_096_232, _REFINE, {}, _SMALL_REFINE, _ODD),
+  Network('refinenet152-40', 'refinenet', 40, 3, 133_739_880, _REFINE, {'depth': 152}, _SMALL_REFINE, _ODD),
   Network(
     'refinenet50-crp2', 'refinenet', 21, 3, 90_802_773, _REFINE,
     {'depth': 50, 'crp_stages': 2, 'crp_order': 'conv_pool'}, _SMALL_REFINE,
   ),
-  Network('refinenet101-crp2', 'refinenet', 21, 3, 109_794_901, _REFINE, {'crp_stages': 2}, _SMALL_REFINE),
   Network(
-    'refinenet152-crp2', 'refinenet', 21, 3, 125_438_549, _REFINE, {'depth': 152, 'crp_stages': 2},
-    _SMALL_REFINE,
+    'refinenet101-crp2', 'refinenet', 21, 3, 109_794_901, _REFINE,
+    {'crp_stages': 2, 'crp_order': 'conv_pool'}, _SMALL_REFINE, _ODD,
+  ),
+  Network(
+    'refinenet152-crp2', 'refinenet', 21, 3, 125_438_549, _REFINE,
+    {'depth': 152, 'crp_stages': 2, 'crp_order': 'conv_pool'}, _SMALL_REFINE, _ODD,
   ),
   Network('segnet', 'segnet', 11, 3, 29_449_355, _ONERA),
   Network('segnet-12', 'segnet', 12, 3, 29_449_932, _SEGNET),
@@ -131,7 +134,14 @@ class Encoder(NamedTuple):
 
 _TORCHVISION = 'torchvision, num_params of the weights'
 
+_CAFFE_MODELS = 'the layers of the deploy.prototxt in BVLC/caffe, summed'
+
 ENCODERS = (
+  Encoder('alexnet', 'alexnet', alexnet.Classifier(form='alexnet'), 60_965_224, _CAFFE_MODELS),
+  Encoder('caffenet', 'alexnet', alexnet.Classifier(), 60_965_224, _CAFFE_MODELS),
+  Encoder('alexnet-tv', 'alexnet', alexnet.Classifier(form='torchvision'), 61_100_840, _TORCHVISION),
+  Encoder('googlenet', 'googlenet', googlenet.Classifier(), 6_998_552, _CAFFE_MODELS),
+  Encoder('googlenet-tv', 'googlenet', googlenet.Classifier(form='torchvision'), 6_624_904, _TORCHVISION),
   Encoder('resnet18', 'resnet', resnet.Classifier(depth=18), 11_689_512, _TORCHVISION),
   Encoder('resnet34', 'resnet', resnet.Classifier(depth=34), 21_797_672, _TORCHVISION),
   Encoder('resnet50', 'resnet', resnet.Classifier(depth=50), 25_557_032, _TORCHVISION),

@@ -10,9 +10,13 @@ import numpy as np
 from flax import linen as nn
 
 from jseg.convert import (
+  caffe_alexnet,
+  caffe_googlenet,
   caffe_segnet,
+  torch_alexnet,
   torch_enet,
   torch_fcn,
+  torch_googlenet,
   torch_linknet,
   torch_refinenet,
   torch_resnet,
@@ -21,7 +25,7 @@ from jseg.convert import (
   torch_vgg,
 )
 from jseg.models import enet, fc_densenet, fcn, linknet, refinenet, segnet, segnet_basic, unet
-from jseg.models.encoders import resnet, vgg
+from jseg.models.encoders import alexnet, googlenet, resnet, vgg
 
 Arrays = Mapping[str, np.ndarray]
 Place = str | tuple[str, ...] | None  # a key of `out`, the path of a module whose output it is, or neither
@@ -181,6 +185,37 @@ def _refinenet_tap(name: str) -> Place:
   return _resnet_tap(name)
 
 
+def _alexnet(form: str) -> Callable[[Arrays], nn.Module]:
+  head = 'classifier.6' if form == 'torchvision' else 'fc8'
+  return lambda arrays: alexnet.Classifier(num_classes=len(arrays[f'{head}.bias']), form=form)
+
+
+def _alexnet_tap(name: str) -> Place:
+  """Caffe's convolutions come before their ReLU, torchvision's maps are pools; the rest are vectors."""
+  if name.startswith('conv'):
+    return ('encoder', name)
+  return {
+    'features.2': 'pool1', 'features.5': 'pool2', 'features.12': 'pool5', 'avgpool': 'avgpool',
+  }.get(name)  # fmt: skip
+
+
+def _googlenet_tap(name: str) -> Place:
+  if name.startswith('conv'):
+    return ('encoder', name)
+  return None if name == 'fc' else name.removeprefix('max')
+
+
+def _caffe_googlenet_tap(name: str) -> Place:
+  """Before the ReLU, but whole modules."""
+  if name.startswith('conv'):
+    return ('encoder', {'conv1/7x7_s2': 'conv1', 'conv2/3x3': 'conv3'}[name], 'conv')
+  module, layer = re.fullmatch(r'(inception_\w\w)/(.*)', name).groups()
+  module = module.replace('_', '')
+  if layer == 'output':
+    return module
+  return ('encoder', module, layer if layer == 'pool_proj' else f'conv{layer}', 'conv')
+
+
 def _enet_tap(name: str) -> Place:
   if name in ('encoder_logits', 'init_act'):
     return {'encoder_logits': name, 'init_act': 'initial'}[name]
@@ -191,12 +226,25 @@ def _enet_tap(name: str) -> Place:
 
 
 NETWORKS = {
+  'alexnet': Network(_alexnet('torchvision'), torch_alexnet.classifier, _alexnet_tap),
+  'alexnet_caffe': Network(_alexnet('alexnet'), caffe_alexnet.classifier, _alexnet_tap),
+  'caffenet': Network(_alexnet('caffenet'), caffe_alexnet.classifier, _alexnet_tap),
   'enet_lua': Network(
     lambda a: enet.Model(num_classes=len(a['full.bias']), encoder_head=True), torch_enet.lua, _enet_tap, 4
   ),
   'fcdensenet56': Network(_fc_densenet, torch_tiramisu.fc_densenet, _tiramisu_tap, out=_log_softmax),
   'fcdensenet67': Network(_fc_densenet, torch_tiramisu.fc_densenet, _tiramisu_tap, out=_log_softmax),
   'fcdensenet103': Network(_fc_densenet, torch_tiramisu.fc_densenet, _tiramisu_tap, out=_log_softmax),
+  'googlenet': Network(
+    lambda a: googlenet.Classifier(num_classes=len(a['fc.bias']), form='torchvision'),
+    torch_googlenet.classifier,
+    _googlenet_tap,
+  ),
+  'googlenet_caffe': Network(
+    lambda a: googlenet.Classifier(num_classes=len(a['loss3/classifier.bias'])),
+    caffe_googlenet.classifier,
+    _caffe_googlenet_tap,
+  ),
   'linknet': Network(_linknet_port, torch_linknet.port, _linknet_tap, out=_log_softmax),
   'linknet_lua': Network(
     lambda a: linknet.Model(num_classes=len(a['head3.bias'])), torch_linknet.lua, _linknet_tap

@@ -50,7 +50,9 @@ def check_step(golden: Mapping[str, Any], row: Any) -> None:
 
     (loss, (logits, state)), grads = jax.jit(jax.value_and_grad(loss_of, has_aux=True))(variables['params'])
   np.testing.assert_allclose(loss, golden['loss'], rtol=TOLERANCE)
-  result = golden_rule.compare(golden, row.out('out', logits), 1e-6, 1e-6, layout='NHWC', outliers=row.outliers)
+  result = golden_rule.compare(
+    golden, row.out('out', logits), 1e-6, 1e-6, layout='NHWC', outliers=row.outliers
+  )
   assert result['ok'], result
   _compare({'params': grads, **state}, golden, _places(arrays, row.convert))
 

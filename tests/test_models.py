@@ -12,8 +12,8 @@ import pytest
 from flax import linen as nn
 
 import jseg.models
-from jseg.models import fc_densenet, fcn, segnet, unet
-from jseg.models.encoders import resnet, vgg
+from jseg.models import fc_densenet, fcn, refinenet, segnet, unet
+from jseg.models.encoders import alexnet, googlenet, resnet, vgg
 
 networks = pytest.mark.parametrize('case', cases.NETWORKS, ids=lambda case: case.id)
 
@@ -49,9 +49,12 @@ def compiled(function):
   return jax.jit(function, compiler_options={'xla_backend_optimization_level': 0})
 
 
-# One case of each wiring: class counts and channels do not matter to the tests that compute. The last FCN has
-# all layers of the others, which go to the slow set, as does what takes long to compile.
-WIRINGS = {f'{case.name} {case.options}': case for case in reversed(cases.NETWORKS)}.values()
+# One case of each wiring: class counts and channels do not matter to the tests that compute, nor do options
+# that the tiny form replaces. The last FCN has all layers of the others, which go to the slow set, as does
+# what takes long to compile.
+WIRINGS = {
+  (case.name, str(sorted((case.options | case.tiny).items()))): case for case in reversed(cases.NETWORKS)
+}.values()
 SLOW = {
   'enet',
   'fcdensenet103',
@@ -59,6 +62,8 @@ SLOW = {
   'fcdensenet56',
   'fcdensenet67',
   'linknet-port',
+  'refinenet50',
+  'refinenet50-crp2',
   'fcn32s',
   'fcn16s',
   'fcn8s',
@@ -175,7 +180,7 @@ def test_training_mode_moves_all_statistics_and_drops_by_key(tiny):
 
 @pytest.mark.parametrize('case', cases.ENCODERS, ids=lambda case: case.id)
 def test_encoder(case):
-  (logits, _), variables = shapes_of(case.classifier, (2, 45, 61, 3))
+  (logits, _), variables = shapes_of(case.classifier, (2, 65, 83, 3))
   assert cases.count(variables['params']) == case.parameters, case.source
   assert logits.shape == (2, 1000)
 
@@ -184,6 +189,9 @@ def test_encoder(case):
   ('encoder', 'name', 'shape'),
   [
     (vgg.Encoder(width=2), 'stage5', (1, 4, 6, 16)),
+    (alexnet.Encoder(width=2, first_padding=6), 'conv4', (1, 4, 6, 24)),
+    (googlenet.Encoder(width=8), 'inception4a', (1, 4, 6, 64)),
+    (googlenet.Encoder('torchvision', width=8), 'pool4', (1, 2, 3, 104)),
     (resnet.Encoder(18, width=4), 'pool', (1, 16, 24, 4)),
     (resnet.Encoder(50, width=4), 'pool', (1, 16, 24, 4)),
   ],
@@ -202,6 +210,12 @@ def test_features_have_the_stated_strides_and_channels(encoder, name, shape):
   [
     (vgg.Encoder(width=2), (64, 31), 'at least 32'),
     (vgg.Encoder(depth=11), (64, 64), '16, 19'),
+    (alexnet.Encoder(width=2), (38, 64), 'at least 39'),
+    (alexnet.Encoder('torchvision', width=2), (64, 62), 'at least 63'),
+    (alexnet.Encoder('zfnet'), (64, 64), 'caffenet, alexnet, torchvision'),
+    (googlenet.Encoder(width=8), (30, 64), 'at least 31'),
+    (googlenet.Encoder('torchvision', width=8), (14, 64), 'at least 15'),
+    (googlenet.Encoder('v2'), (64, 64), 'caffe, torchvision'),
     (resnet.Encoder(depth=20), (64, 64), '18, 34, 50, 101, 152'),
   ],
 )
@@ -288,6 +302,34 @@ def test_unet_refuses_unknown_options(options, allowed):
 def test_fcn_refuses_unknown_options(options, allowed):
   with pytest.raises(ValueError, match=allowed):
     shapes_of(fcn.Model(num_classes=2, **options), (1, 64, 64, 3))
+
+
+@pytest.mark.parametrize(
+  ('encoder', 'side'),
+  [
+    (alexnet.Encoder(width=2), 39),
+    (alexnet.Encoder('torchvision', width=2), 63),
+    (googlenet.Encoder(width=8), 31),
+    (googlenet.Encoder('torchvision', width=8), 15),
+  ],
+)
+def test_encoders_take_the_smallest_side_they_name(encoder, side):
+  (features, _), _ = shapes_of(encoder, (1, side, side, 3))
+  assert features[-1].shape[1:3] == (1, 1)
+
+
+def test_refinenet_refuses_an_unknown_order():
+  with pytest.raises(ValueError, match='pool_conv, conv_pool'):
+    shapes_of(refinenet.Model(num_classes=2, crp_order='conv'), (1, 64, 64, 3))
+
+
+def test_refinenet_scores_are_a_quarter_of_the_image():
+  (logits, out), _ = shapes_of(refinenet.Model(num_classes=2, depth=50, width=2), (1, 90, 119, 3))
+  assert logits.shape == (1, 90, 119, 2)
+  assert out['score'].shape == (1, 23, 30, 2) and out['score'].dtype == jnp.float32
+  assert [out[f'refine{i}'].shape[1:] for i in (4, 3, 2, 1)] == [
+    (3, 4, 16), (6, 8, 8), (12, 15, 8), (23, 30, 8)
+  ]  # fmt: skip
 
 
 def test_fcn_crops_follow_from_its_paddings():
