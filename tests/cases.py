@@ -5,13 +5,26 @@ from typing import Any, NamedTuple
 import jax
 from flax import linen as nn
 
-from jseg.models import enet, fc_densenet, fcn, linknet, refinenet, segnet, segnet_basic, unet
+from jseg.models import (
+  enet,
+  fc_densenet,
+  fcn,
+  fcn_alexnet,
+  fcn_googlenet,
+  linknet,
+  refinenet,
+  segnet,
+  segnet_basic,
+  unet,
+)
 from jseg.models.encoders import alexnet, googlenet, resnet, vgg
 
 MODULES = {
   'enet': enet,
   'fc_densenet': fc_densenet,
   'fcn': fcn,
+  'fcn_alexnet': fcn_alexnet,
+  'fcn_googlenet': fcn_googlenet,
   'linknet': linknet,
   'refinenet': refinenet,
   'segnet': segnet,
@@ -46,6 +59,11 @@ _JVANVUGT = 'jvanvugt/pytorch-unet, sum over its parameters'
 _UNET = 'jvanvugt/pytorch-unet, 31,030,658 for 1 channel and 2 classes, + 576 a channel and 65 a class'
 _FCN = 'wkentaro/pytorch-fcn, sum over its parameters'
 _FCN_FROZEN = f'{_FCN}, less the transposed convolutions; published as 134M'
+
+_FCN_ALEXNET_LEARNED = "the layers of the authors' voc-fcn-alexnet/val.prototxt, summed"
+_FCN_ALEXNET = f'{_FCN_ALEXNET_LEARNED}, less the transposed convolution; published as 57M'
+_FCN_GOOGLENET = 'the layers of bvlc_googlenet but the last, and 1,024 * 21 + 21; published as 6M'
+_FCN_GOOGLENET_TV = "torchvision's googlenet, 6,624,904, with 21 classes in place of 1,000"
 
 _TIRAMISU = 'bfortuner/pytorch_tiramisu, sum over its parameters; with the statistics as published'
 _SMALL = {'growth': 2, 'down': (2, 1), 'bottom': 1, 'width': 4}
@@ -118,6 +136,16 @@ NETWORKS = (
   ),
   Network(
     'fcn8s-learned', 'fcn', 21, 3, 134_489_759, _FCN, {'deconv': 'learned', 'at_once': True}, {'width': 1}
+  ),
+  Network('fcn_alexnet', 'fcn_alexnet', 21, 3, 56_954_261, _FCN_ALEXNET, {}, {'width': 2}),
+  Network(
+    'fcn_alexnet-learned', 'fcn_alexnet', 21, 3, 58_704_590, _FCN_ALEXNET_LEARNED, {'deconv': 'learned'},
+    {'width': 2},
+  ),
+  Network('fcn_googlenet', 'fcn_googlenet', 21, 3, 5_995_077, _FCN_GOOGLENET, {}, {'width': 8}),
+  Network(
+    'fcn_googlenet-tv', 'fcn_googlenet', 21, 3, 5_621_429, _FCN_GOOGLENET_TV, {'form': 'torchvision'},
+    {'width': 8},
   ),
 )  # fmt: skip
 

@@ -24,7 +24,7 @@ from jseg.convert import (
   torch_unet,
   torch_vgg,
 )
-from jseg.models import enet, fc_densenet, fcn, linknet, refinenet, segnet, segnet_basic, unet
+from jseg.models import enet, fc_densenet, fcn, fcn_alexnet, linknet, refinenet, segnet, segnet_basic, unet
 from jseg.models.encoders import alexnet, googlenet, resnet, vgg
 
 Arrays = Mapping[str, np.ndarray]
@@ -199,6 +199,12 @@ def _alexnet_tap(name: str) -> Place:
   }.get(name)  # fmt: skip
 
 
+def _fcn_alexnet_tap(name: str) -> Place:
+  if name.startswith('conv'):
+    return ('encoder', name)
+  return _fcn_tap(name)
+
+
 def _googlenet_tap(name: str) -> Place:
   if name.startswith('conv'):
     return ('encoder', name)
@@ -258,6 +264,11 @@ NETWORKS = {
   'fcn16s_vgg16': Network(_fcn, torch_fcn.fcn, _fcn_tap),
   'fcn8s_vgg16': Network(_fcn, torch_fcn.fcn, _fcn_tap),
   'fcn8s_atonce_vgg16': Network(functools.partial(_fcn, at_once=True), torch_fcn.fcn, _fcn_tap),
+  'fcn_alexnet': Network(
+    lambda a: fcn_alexnet.Model(num_classes=len(a['score_fr.bias']), deconv='learned'),
+    caffe_alexnet.fcn,
+    _fcn_alexnet_tap,
+  ),
   'segnet': Network(
     lambda a: segnet.Model(num_classes=len(a['conv11d.bias'])),
     caffe_segnet.segnet_onera,

@@ -12,7 +12,7 @@ import pytest
 from flax import linen as nn
 
 import jseg.models
-from jseg.models import fc_densenet, fcn, refinenet, segnet, unet
+from jseg.models import fc_densenet, fcn, fcn_alexnet, fcn_googlenet, refinenet, segnet, unet
 from jseg.models.encoders import alexnet, googlenet, resnet, vgg
 
 networks = pytest.mark.parametrize('case', cases.NETWORKS, ids=lambda case: case.id)
@@ -70,6 +70,9 @@ SLOW = {
   'fcn8s-11',
   'fcn32s-learned',
   'fcn16s-learned',
+  'fcn_alexnet-learned',
+  'fcn_googlenet',
+  'fcn_googlenet-tv',
 }
 
 
@@ -348,6 +351,29 @@ def test_fcn_crops_follow_from_its_paddings():
   assert fcn._CROP[8] == up(8, up(2, up(2, 0))) - score
   assert centre(16, fcn._CROP_POOL4) == up(16, 0) - fcn._CROP[16]
   assert centre(8, fcn._CROP_POOL3) == up(8, 0) - fcn._CROP[8]
+
+
+def test_fcn_crops_of_the_other_encoders_follow_from_their_paddings():
+  # By hand, where cell 0 has its centre in the image: the first convolution's; one cell further in the map
+  # before each pool of 3x3, none of which pads; two and a half cells further by fc6 of 6x6. A filter of side
+  # 63 has its centre at 31.
+  alex = (11 - 1) / 2 - 100 + 4 + 8 + 16 + 2.5 * 32
+  assert fcn_alexnet._CROP == 31 - alex
+  google = (7 - 1) / 2 - 100 + 2 + 4 + 8 + 16
+  assert fcn_googlenet._CROP == 31 - google
+
+
+@pytest.mark.parametrize(
+  ('model', 'allowed'),
+  [
+    (fcn_alexnet.Model(num_classes=2, form='torchvision'), 'caffenet, alexnet'),
+    (fcn_alexnet.Model(num_classes=2, deconv='nearest'), 'bilinear, learned'),
+    (fcn_googlenet.Model(num_classes=2, deconv='nearest'), 'bilinear, learned'),
+  ],
+)
+def test_fcns_refuse_unknown_options(model, allowed):
+  with pytest.raises(ValueError, match=allowed):
+    shapes_of(model, (1, 64, 64, 3))
 
 
 def logits_of(model, params, image):
