@@ -16,7 +16,7 @@ def get_config(arg: str = ''):
   """See the module's docstring."""
   config = base.get_config()
   config.model = base.section(name='linknet')
-  config.task = base.section(name='semantic', preprocess='unit', class_weights='linknet')
+  config.task = base.section(name='semantic', preprocess='share', class_weights='linknet')
   config.data.name, config.data.batch_size = 'camvid', 8
   config.optim.name, config.optim.lr, config.optim.momentum = 'rmsprop', 5e-4, 0.0
   config.optim.schedule, config.optim.gamma, config.optim.milestones = 'step', 0.1, (4500, 9000)

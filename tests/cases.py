@@ -12,12 +12,17 @@ from jseg.models import (
   fcn_alexnet,
   fcn_googlenet,
   linknet,
+  pspnet,
   refinenet,
   segnet,
   segnet_basic,
   unet,
 )
 from jseg.models.encoders import alexnet, googlenet, resnet, vgg
+
+_PSPNET = 'the layers of the released prototxt, summed, at 150 classes; 513 a class'
+_THIN = {'width': 4, 'depth': 50}
+_SEMSEG = 'hszhao/semseg, sum over its parameters'
 
 MODULES = {
   'enet': enet,
@@ -26,6 +31,7 @@ MODULES = {
   'fcn_alexnet': fcn_alexnet,
   'fcn_googlenet': fcn_googlenet,
   'linknet': linknet,
+  'pspnet': pspnet,
   'refinenet': refinenet,
   'segnet': segnet,
   'segnet_basic': segnet_basic,
@@ -79,6 +85,9 @@ _ENET = "the layers of the authors' Lua files, summed; published as 0.37M with t
 NETWORKS = (
   Network('enet', 'enet', 11, 3, 363_791, _ENET, {}, {'width': 8}),
   Network(
+    'enet-encoder', 'enet', 11, 3, 339_575, _ENET, {'decoder': False}, {'width': 8},
+  ),
+  Network(
     'fcdensenet56', 'fc_densenet', 11, 3, 1_376_795, _TIRAMISU,
     {'growth': 12, 'down': (4,) * 5, 'bottom': 4}, _SMALL, ((32, 33), (45, 70)), ((31, 64), (40, 16)),
   ),
@@ -109,6 +118,15 @@ NETWORKS = (
   Network(
     'refinenet152-crp2', 'refinenet', 21, 3, 125_438_549, _REFINE,
     {'depth': 152, 'crp_stages': 2, 'crp_order': 'conv_pool'}, _SMALL_REFINE, _ODD,
+  ),
+  Network('pspnet50', 'pspnet', 150, 3, 46_782_550, _PSPNET, {'aux': False}, _THIN),
+  Network('pspnet50-11', 'pspnet', 11, 3, 46_711_243, _PSPNET, {'aux': False}, _THIN),
+  Network('pspnet101', 'pspnet', 150, 3, 65_774_678, _PSPNET, {'aux': False, 'depth': 101}, _THIN),
+  Network('pspnet152', 'pspnet', 150, 3, 81_418_326, _PSPNET, {'aux': False, 'depth': 152}, _THIN),
+  Network('pspnet269', 'pspnet', 150, 3, 123_298_902, _PSPNET, {'aux': False, 'depth': 269}, _THIN),
+  Network(
+    'pspnet50-semseg', 'pspnet', 21, 3, 49_081_578, _SEMSEG,
+    {'strided': '3x3', 'dropout_maps': True}, _THIN,
   ),
   Network('segnet', 'segnet', 11, 3, 29_449_355, _ONERA),
   Network('segnet-12', 'segnet', 12, 3, 29_449_932, _SEGNET),

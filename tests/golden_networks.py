@@ -12,19 +12,32 @@ from flax import linen as nn
 from jseg.convert import (
   caffe_alexnet,
   caffe_googlenet,
+  caffe_resnet,
   caffe_segnet,
   torch_alexnet,
   torch_enet,
   torch_fcn,
   torch_googlenet,
   torch_linknet,
+  torch_pspnet,
   torch_refinenet,
   torch_resnet,
   torch_tiramisu,
   torch_unet,
   torch_vgg,
 )
-from jseg.models import enet, fc_densenet, fcn, fcn_alexnet, linknet, refinenet, segnet, segnet_basic, unet
+from jseg.models import (
+  enet,
+  fc_densenet,
+  fcn,
+  fcn_alexnet,
+  linknet,
+  pspnet,
+  refinenet,
+  segnet,
+  segnet_basic,
+  unet,
+)
 from jseg.models.encoders import alexnet, googlenet, resnet, vgg
 
 Arrays = Mapping[str, np.ndarray]
@@ -231,6 +244,37 @@ def _enet_tap(name: str) -> Place:
   return f'stage{stage}'
 
 
+def _pspnet(arrays: Arrays) -> nn.Module:
+  """semseg's form, whose momentum is 0.1 in torch's terms."""
+  return pspnet.Model(
+    num_classes=len(arrays['cls.4.bias']), depth=torch_resnet.depth(arrays), strided='3x3',
+    dropout_maps=True, bn_momentum=0.9,
+  )  # fmt: skip
+
+
+def _pspnet_tap(name: str) -> Place:
+  return {'layer0': None, 'aux_logits': 'aux_score', 'aux': 'aux', 'ppm': 'pyramid', 'cls': 'score'}.get(
+    name, name.replace('layer', 'stage')
+  )
+
+
+def _caffe_resnet_tap(name: str) -> Place:
+  if name == 'conv1':
+    return ('encoder', 'conv1')
+  return None if name == 'fc1000' else f'stage{int(name[3]) - 1}'
+
+
+def _caffe_pspnet_tap(name: str) -> Place:
+  if match := re.fullmatch(r'conv5_3_pool(\d)_conv/bn', name):
+    return (f'pool{match[1]}_norm',)
+  if match := re.fullmatch(r'conv(\d)_(\d)_1x1_increase/bn', name):
+    return ('encoder', f'stage{int(match[1]) - 1}_{match[2]}', 'norm3')
+  return {
+    'conv1_3_3x3/bn': ('encoder', 'norm3'), 'conv4_1_3x3': ('encoder', 'stage3_1', 'conv2'),
+    'conv5_4/bn': ('head', 'norm'), 'conv6': 'score',
+  }[name]  # fmt: skip
+
+
 NETWORKS = {
   'alexnet': Network(_alexnet('torchvision'), torch_alexnet.classifier, _alexnet_tap),
   'alexnet_caffe': Network(_alexnet('alexnet'), caffe_alexnet.classifier, _alexnet_tap),
@@ -254,6 +298,18 @@ NETWORKS = {
   'linknet': Network(_linknet_port, torch_linknet.port, _linknet_tap, out=_log_softmax),
   'linknet_lua': Network(
     lambda a: linknet.Model(num_classes=len(a['head3.bias'])), torch_linknet.lua, _linknet_tap
+  ),
+  'pspnet50': Network(_pspnet, torch_pspnet.pspnet, _pspnet_tap),
+  'pspnet101': Network(_pspnet, torch_pspnet.pspnet, _pspnet_tap),
+  'pspnet50_caffe': Network(
+    lambda a: pspnet.Model(num_classes=len(a['conv6.bias']), aux=False),
+    caffe_resnet.pspnet,
+    _caffe_pspnet_tap,
+  ),
+  'resnet50_caffe': Network(
+    lambda a: resnet.Classifier(num_classes=len(a['fc1000.bias']), stem='caffe', strided='1x1'),
+    caffe_resnet.classifier,
+    _caffe_resnet_tap,
   ),
   'refinenet50': Network(_refinenet, torch_refinenet.refinenet, _refinenet_tap),
   'refinenet101': Network(_refinenet, torch_refinenet.refinenet, _refinenet_tap),

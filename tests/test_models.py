@@ -12,7 +12,7 @@ import pytest
 from flax import linen as nn
 
 import jseg.models
-from jseg.models import fc_densenet, fcn, fcn_alexnet, fcn_googlenet, refinenet, segnet, unet
+from jseg.models import blocks, fc_densenet, fcn, fcn_alexnet, fcn_googlenet, refinenet, segnet, unet
 from jseg.models.encoders import alexnet, googlenet, resnet, vgg
 
 networks = pytest.mark.parametrize('case', cases.NETWORKS, ids=lambda case: case.id)
@@ -52,11 +52,12 @@ def compiled(function):
 # One case of each wiring: class counts and channels do not matter to the tests that compute, nor do options
 # that the tiny form replaces. The last FCN has all layers of the others, which go to the slow set, as does
 # what takes long to compile.
-WIRINGS = {
-  (case.name, str(sorted((case.options | case.tiny).items()))): case for case in reversed(cases.NETWORKS)
-}.values()
+WIRINGS = {f'{c.name} {sorted((c.options | c.tiny).items())}': c for c in reversed(cases.NETWORKS)}.values()
 SLOW = {
   'enet',
+  'enet-encoder',
+  'pspnet50',
+  'pspnet50-semseg',
   'fcdensenet103',
   'linknet',
   'fcdensenet56',
@@ -141,8 +142,9 @@ def test_gradient_reaches_every_parameter(tiny):
 
   # With batch statistics a bias before normalisation has none, so the running ones it is.
   def loss(params):
-    logits, _ = model.apply({**variables, 'params': params}, image, train=False)
-    return (logits * jnp.cos(jnp.arange(logits.size).reshape(logits.shape))).sum()
+    logits, out = model.apply({**variables, 'params': params}, image, train=False)
+    scores = [logits, *(x for x in out.values() if x.shape[-1] == logits.shape[-1])]  # auxiliary ones, too
+    return sum((x * jnp.cos(jnp.arange(x.size).reshape(x.shape))).sum() for x in scores)
 
   grads = compiled(jax.grad(loss))(variables['params'])
   for path, grad in jax.tree.leaves_with_path(grads):
@@ -197,6 +199,8 @@ def test_encoder(case):
     (googlenet.Encoder('torchvision', width=8), 'pool4', (1, 2, 3, 104)),
     (resnet.Encoder(18, width=4), 'pool', (1, 16, 24, 4)),
     (resnet.Encoder(50, width=4), 'pool', (1, 16, 24, 4)),
+    (resnet.Encoder(50, width=4, stem='deep', output_stride=8), 'pool', (1, 16, 24, 8)),
+    (resnet.Encoder(18, width=4, output_stride=16), 'pool', (1, 16, 24, 4)),
   ],
 )
 def test_features_have_the_stated_strides_and_channels(encoder, name, shape):
@@ -206,6 +210,56 @@ def test_features_have_the_stated_strides_and_channels(encoder, name, shape):
     for stride, channels in zip(encoder.strides, encoder.channels, strict=True)
   ]
   assert out[name].shape == shape
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('output_stride', [16, 8])
+def test_dilation_sees_what_strides_would(output_stride):
+  """Where the strides were, every second pixel of the dilated map is a pixel of the strided one."""
+  image = np.random.default_rng(0).standard_normal((1, 33, 49, 3)).astype(np.float32)
+  strided = resnet.Encoder(50, width=2)
+  variables = variables_of(strided, image)
+  coarse, fine = (
+    np.asarray(compiled(functools.partial(m.apply, train=False))(variables, image)[0][-1])
+    for m in (strided, strided.clone(output_stride=output_stride, contract_dilation=True))
+  )
+  step = 32 // output_stride
+  np.testing.assert_allclose(fine[:, ::step, ::step], coarse, rtol=1e-4, atol=1e-4 * coarse.std())
+
+
+def test_contracted_dilation_is_the_one_before_in_a_stages_first_block():
+  image = jnp.zeros((1, 33, 33, 3))
+  found = {}
+
+  def note(call, args, kwargs, context):
+    if isinstance(context.module, blocks.Conv):
+      found['/'.join(context.module.path)] = context.module.dilation
+    return call(*args, **kwargs)
+
+  encoder = resnet.Encoder(18, width=2, output_stride=8, contract_dilation=True)
+  with nn.intercept_methods(note):
+    shapes_of(encoder, image.shape)
+  dilations = [found[f'stage{i}_{j}/conv1'] for i in (1, 2, 3, 4) for j in (1, 2)]
+  assert dilations == [1, 1, 1, 1, 1, 2, 2, 4]
+
+
+@pytest.mark.slow
+def test_remat_changes_no_value_and_no_gradient():
+  plain = resnet.Encoder(18, width=2)
+  image = np.random.default_rng(0).standard_normal((2, 33, 33, 3)).astype(np.float32)
+  variables = variables_of(plain, image)
+
+  def loss(params, encoder):
+    (features, _), state = encoder.apply(
+      {**variables, 'params': params}, image, train=True, mutable=['batch_stats']
+    )
+    return jnp.square(features[-1]).sum(), state
+
+  results = [
+    compiled(jax.value_and_grad(functools.partial(loss, encoder=e), has_aux=True))(variables['params'])
+    for e in (plain, plain.clone(remat=True))
+  ]
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), *results)
 
 
 @pytest.mark.parametrize(
@@ -219,7 +273,11 @@ def test_features_have_the_stated_strides_and_channels(encoder, name, shape):
     (googlenet.Encoder(width=8), (30, 64), 'at least 31'),
     (googlenet.Encoder('torchvision', width=8), (14, 64), 'at least 15'),
     (googlenet.Encoder('v2'), (64, 64), 'caffe, torchvision'),
-    (resnet.Encoder(depth=20), (64, 64), '18, 34, 50, 101, 152'),
+    (resnet.Encoder(depth=20), (64, 64), '18, 34, 50, 101, 152, 269'),
+    (resnet.Encoder(output_stride=4), (64, 64), '32, 16, 8'),
+    (resnet.Encoder(stem='conv3'), (64, 64), 'conv7, deep, caffe'),
+    (resnet.Encoder(strided='5x5'), (64, 64), '3x3, 1x1'),
+    (resnet.Encoder(stem='caffe'), (4, 64), 'at least 5x5'),
   ],
 )
 def test_encoders_refuse_what_they_cannot_take(encoder, size, message):

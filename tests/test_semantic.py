@@ -172,6 +172,63 @@ def test_overfits_two_images():
   assert task.summarise({'loss': tuple(found['loss']), 'confusion': found['confusion']})['mean_iu'] > 0.9
 
 
+class Deep(segnet_basic.nn.Module):
+  """Scores at the image's size, others there, and others at half of it."""
+
+  num_classes: int = CLASSES
+
+  @segnet_basic.nn.compact
+  def __call__(self, image, *, train):
+    dense = segnet_basic.nn.Dense
+    logits, aux = dense(self.num_classes, name='main')(image), dense(self.num_classes, name='side')(image)
+    return logits, {'aux': aux, 'small': aux[:, ::2, ::2], 'features': image}
+
+
+def loss_by_hand(state, data, factors, step=1):
+  """The weighted sum of mean cross-entropies in numpy, from {module of Deep: factor}."""
+  image, labels = data['image'][:, ::step, ::step] / 127.5 - 1, data['labels'][:, ::step, ::step]
+  total = 0.0
+  for name, factor in factors.items():
+    scores = image @ state.params[name]['kernel'] + state.params[name]['bias']
+    log_share = scores - np.log(np.exp(scores).sum(-1, keepdims=True))
+    known = labels != 255
+    weights = np.asarray(SPEC.class_weights(''))[labels[known]]
+    total -= factor * (weights * log_share[known, labels[known]]).sum() / known.sum()
+  return total
+
+
+@pytest.mark.parametrize(
+  ('chosen', 'factors', 'step'),
+  [
+    ((('logits', 1.0),), {'main': 1.0}, 1),
+    ((('logits', 1.0), ('aux', 0.4)), {'main': 1.0, 'side': 0.4}, 1),
+    ((('small', 2.0),), {'side': 2.0}, 2),  # against every second label
+  ],
+)
+def test_losses_are_taken_on_the_maps_they_name(chosen, factors, step):
+  task = make(Deep(), losses=chosen)
+  state = jax.device_get(task.init(jax.random.key(0), (12, 16, 3)))
+  data = batch(4)
+  train_step = jax.pmap(task.train_step, AXIS, in_axes=(0, 0, None), devices=jax.devices()[:2])
+  _, sums = train_step(copies(state, 2), spread(data, 2), jax.random.key(7))
+  total, count = (float(np.asarray(x)[0]) for x in sums['loss'])
+  np.testing.assert_allclose(total / count, loss_by_hand(state, data, factors, step), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+  ('chosen', 'message'),
+  [
+    ((('features', 1.0),), 'task.losses names features; .* are: logits, aux, small'),
+    ((('logits', 1.0), ('small', 1.0)), 'several sizes'),
+    ((), 'task.losses names nothing'),
+  ],
+)
+def test_maps_that_no_loss_can_be_taken_on_are_refused(chosen, message):
+  task = make(Deep(), losses=chosen)
+  with pytest.raises(ValueError, match=message):
+    jax.eval_shape(lambda key: task.init(key, (12, 16, 3)), jax.random.key(0))
+
+
 @pytest.mark.parametrize(
   'options,message',
   [

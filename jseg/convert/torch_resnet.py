@@ -13,6 +13,7 @@ _STAGES: dict[tuple[int, ...], int] = {
   (3, 4, 6, 3): 50,
   (3, 4, 23, 3): 101,
   (3, 8, 36, 3): 152,
+  (3, 30, 48, 8): 269,
 }
 
 
@@ -40,6 +41,7 @@ def encoder(
   prefix: str = '',
   block: str = 'layer{0}.{1}',
   first: int = 0,
+  stem: tuple[tuple[str, str], ...] = (('conv1', 'bn1'),),
 ) -> list[rows.Row]:
   """The rows of an encoder that lies at `path` in ours.
 
@@ -49,9 +51,12 @@ def encoder(
     prefix: before every name of theirs.
     block: their name of a block, with places for stage and number.
     first: the number of their first block.
+    stem: their names of the convolutions before the first stage, and of the normalisation of each.
   """
-  table = rows.conv(f'{prefix}conv1', (*path, 'conv1'), bias=False)
-  table += rows.norm(f'{prefix}bn1', (*path, 'norm1'))
+  table = []
+  for i, (conv, norm) in enumerate(stem, start=1):
+    table += rows.conv(f'{prefix}{conv}', (*path, f'conv{i}'), bias=False)
+    table += rows.norm(f'{prefix}{norm}', (*path, f'norm{i}'))
   for stage in range(1, 5):
     number = 0
     while f'{(theirs := prefix + block.format(stage, number + first))}.conv1.weight' in arrays:

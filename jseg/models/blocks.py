@@ -3,6 +3,8 @@
 Paddings are explicit integers everywhere: 'SAME' differs from the references at stride 2.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -18,6 +20,15 @@ def filled_up(image: Array, multiple: int) -> jax.Array:
   """The image [b h w c] with zeros at its lower and right ends, so that `multiple` divides both sides."""
   ends = [(0, -side % multiple) for side in image.shape[1:3]]
   return jnp.pad(jnp.asarray(image), ((0, 0), *ends, (0, 0)))
+
+
+def run(module: nn.Module, x: Any, *, train: bool, remat: bool) -> jax.Array:
+  """module(x, train=train); with `remat` its inner maps are computed again when gradients need them."""
+
+  def call(module: nn.Module, x: Any) -> jax.Array:
+    return module(x, train=train)
+
+  return nn.remat(call)(module, x) if remat else call(module, x)
 
 
 class Conv(nn.Module):

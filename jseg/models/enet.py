@@ -2,7 +2,8 @@
 
 Source: Paszke et al., "ENet" (arXiv:1606.02147), table 1 and figure 2; the layers are those of the
 authors' `encoder.lua` and `decoder.lua`, which leave the text in two things: the middle convolutions, the
-first and the transposed ones have biases, and the decoder uses ReLU.
+first and the transposed ones have biases, and the decoder uses ReLU. They train in two
+stages: decoder=False is the first, whose weights the whole network then starts from.
 """
 
 import functools
@@ -13,7 +14,7 @@ from flax import linen as nn
 from jax import lax
 
 from jseg.models import blocks
-from jseg.ops import pool
+from jseg.ops import pool, resize
 from jseg.typing import Array, Dtype
 
 _STRIDE = 8
@@ -87,6 +88,7 @@ class Model(nn.Module):
   width: int = 16  # features at half the size; the stages have 4, 8, 8, 4 and 1 times as many
   dropout: tuple[float, float] = (0.01, 0.1)  # of whole maps, in stage 1 and in stages 2 and 3
   encoder_head: bool = False  # also score the encoder, in `encoder_logits` at an eighth of the size
+  decoder: bool = True  # False: the encoder alone; the logits are its scores, each over 8x8 pixels
   norm: str = 'bn'  # as blocks.Norm
   bn_momentum: float = 0.9
   dtype: Dtype = jnp.float32
@@ -116,9 +118,12 @@ class Model(nn.Module):
       for i, (kind, dilation) in enumerate(_SECTION, start=1):
         x, _ = self._bottleneck(8, kind, dilation, late, True, f'stage{stage}_{i}')(x, train=train)
       out[f'stage{stage}'] = x
-    if self.encoder_head:
+    if self.encoder_head or not self.decoder:
       head = blocks.Conv(self.num_classes, (1, 1), dtype=self.dtype, name='encoder_score')
-      out['encoder_logits'] = head(x)
+      out['encoder_logits'] = head(x).astype(jnp.float32)
+    if not self.decoder:
+      logits = resize.nearest(out['encoder_logits'], image.shape[1:3])
+      return logits[:, :h, :w], out
     for stage, times, place, count in ((4, 4, smaller, 2), (5, 1, small, 1)):
       x, _ = self._bottleneck(times, 'up', 1, 0.0, False, f'stage{stage}_0')(x, place, train=train)
       for i in range(1, count + 1):

@@ -5,6 +5,9 @@ Source: Jegou et al. (arXiv:1611.09326), section 3 and tables 1 and 2; the layer
 does so image by image, norm='bn' uses running averages, as the PyTorch reproductions do (bn_eps=1e-5).
 """
 
+from collections.abc import Sequence
+
+import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
@@ -29,8 +32,9 @@ class Layer(nn.Module):
   axis_name: str | None
 
   @nn.compact
-  def __call__(self, x: Array, *, train: bool) -> Array:
-    """[b h w c] -> [b h w features]."""
+  def __call__(self, maps: Sequence[Array], *, train: bool) -> Array:
+    """Maps [b h w .] of one size, taken side by side -> [b h w features]."""
+    x = jnp.concatenate(maps, axis=-1)
     x = blocks.Norm(self.norm, self.bn_momentum, self.bn_eps, self.axis_name, self.dtype, name='norm')(
       x, train=train
     )
@@ -53,6 +57,7 @@ class Model(nn.Module):
   norm: str = 'batch'  # as blocks.Norm
   bn_eps: float = 1e-4
   bn_momentum: float = 0.9
+  remat: bool = False  # compute layers again in the backward pass: less memory, more time
   dtype: Dtype = jnp.float32
   axis_name: str | None = None
 
@@ -77,7 +82,7 @@ class Model(nn.Module):
     x, out = conv(image), {}
     for i, count in enumerate(self.down, start=1):
       _, out[f'down{i}'] = self._dense(x, count, f'down{i}', train=train)
-      x = self._layer(out[f'down{i}'].shape[-1], 1, f'transition{i}')(out[f'down{i}'], train=train)
+      x = self._layer([out[f'down{i}']], out[f'down{i}'].shape[-1], 1, f'transition{i}', train=train)
       x = pool.max_pool(x)
     out['bottom'] = x = self._dense(x, self.bottom, 'bottom', train=train)[0]
     for i in range(len(self.down), 0, -1):
@@ -90,16 +95,17 @@ class Model(nn.Module):
     logits = blocks.Conv(self.num_classes, (1, 1), dtype=self.dtype, kernel_init=_he_uniform, name='score')(x)
     return logits.astype(jnp.float32), out
 
-  def _layer(self, features: int, side: int, name: str) -> Layer:
-    return Layer(
+  def _layer(self, maps: Sequence[Array], features: int, side: int, name: str, *, train: bool) -> jax.Array:
+    layer = Layer(
       features, side, self.dropout, self.norm, self.bn_eps, self.bn_momentum, self.dtype, self.axis_name,
       name=name,
     )  # fmt: skip
+    # Joined in the layer, where `remat` drops the joined map: kept, those of a block grow with its square.
+    return blocks.run(layer, maps, train=train, remat=self.remat)
 
   def _dense(self, x: Array, count: int, name: str, *, train: bool) -> tuple[Array, Array]:
     """What the layers of a dense block add, and that together with what came in."""
-    whole, added = jnp.asarray(x), []
+    added = []
     for j in range(1, count + 1):
-      added.append(self._layer(self.growth, 3, f'{name}_{j}')(whole, train=train))
-      whole = jnp.concatenate([whole, added[-1]], axis=-1)
-    return jnp.concatenate(added, axis=-1), whole
+      added.append(self._layer([x, *added], self.growth, 3, f'{name}_{j}', train=train))
+    return jnp.concatenate(added, axis=-1), jnp.concatenate([x, *added], axis=-1)

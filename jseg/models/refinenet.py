@@ -90,6 +90,7 @@ class Model(nn.Module):
   norm: str = 'frozen'  # of the encoder, as blocks.Norm; the authors train with ImageNet's statistics
   bn_momentum: float = 0.9
   dropout: float = 0.5  # on the two deepest maps and before the classifier
+  remat: bool = False  # of the encoder, as resnet.Encoder
   dtype: Dtype = jnp.float32
   axis_name: str | None = None
 
@@ -107,7 +108,7 @@ class Model(nn.Module):
     if self.crp_order not in _ORDERS:
       raise ValueError(f"crp_order '{self.crp_order}' is unknown; there are: {', '.join(_ORDERS)}")
     features, out = resnet.Encoder(
-      self.depth, self.width, self.norm, bn_momentum=self.bn_momentum, dtype=self.dtype,
+      self.depth, self.width, self.norm, bn_momentum=self.bn_momentum, remat=self.remat, dtype=self.dtype,
       axis_name=self.axis_name, name='encoder',
     )(image, train=train)  # fmt: skip
     out |= {f'stage{i}': c for i, c in enumerate(features[1:], start=1)}

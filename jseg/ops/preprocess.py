@@ -23,6 +23,7 @@ def _imagenet(rgb: Array) -> jax.Array:
 
 RULES = {
   'unit': lambda rgb: rgb / 127.5 - 1,  # RGB in [-1, 1]
+  'share': lambda rgb: rgb / 255,  # RGB in [0, 1]: FC-DenseNet, LinkNet
   'imagenet': _imagenet,  # RGB, torchvision's weights
   'caffe': _caffe,  # BGR 0..255 less the mean: FCN and Caffe's VGG16
   'bgr': lambda rgb: rgb[..., ::-1],  # BGR 0..255 as it is: SegNet's prototxts

@@ -14,7 +14,7 @@ import numpy as np
 import optax
 from flax import linen as nn
 
-from jseg.ops import preprocess
+from jseg.ops import preprocess, resize
 from jseg.tasks import losses, metrics, protocol
 from jseg.tasks.task import Task, TrainState, averaged, gradient_norms, psum, summed_gradient
 from jseg.typing import IGNORE_LABEL, Array, Batch, Key, Sums
@@ -22,10 +22,11 @@ from jseg.typing import IGNORE_LABEL, Array, Batch, Key, Sums
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-  """What a semantic run can choose; the first five are keys of the config's task section.
+  """What a semantic run can choose; the first six are keys of the config's task section.
 
   preprocess: a rule of ops.preprocess. class_weights: one factor a class. normalise, label_smoothing: as
-  losses.cross_entropy. accumulate: micro-batches a step. ema: decay of the averaged weights, 0 for none.
+  losses.cross_entropy. losses: (map, factor) of each map whose loss is summed, as `make` says. accumulate:
+  micro-batches a step. ema: decay of the averaged weights, 0 for none.
   scales, flip, window: the evaluation protocol, as protocol.class_scores.
   """
 
@@ -33,6 +34,7 @@ class Options:
   class_weights: tuple[float, ...] = ()
   normalise: str = 'pixels'
   label_smoothing: float = 0.0
+  losses: tuple[tuple[str, float], ...] = (('logits', 1.0),)
   accumulate: int = 1
   ema: float = 0.0
   scales: tuple[float, ...] = (1.0,)
@@ -54,6 +56,7 @@ def make(
   class_weights: str = 'none',
   normalise: str = 'pixels',
   label_smoothing: float = 0.0,
+  losses: tuple[tuple[str, float], ...] = (('logits', 1.0),),
 ) -> Task:
   """The task of the config's task section.
 
@@ -63,10 +66,12 @@ def make(
     spec: the dataset's specification; gives the class weights.
     accumulate, ema: from the optim section.
     scales, flip, window: from the eval section.
-    preprocess: 'unit', 'imagenet', 'caffe' or 'bgr', see ops.preprocess.
+    preprocess: 'unit', 'share', 'imagenet', 'caffe' or 'bgr', see ops.preprocess.
     class_weights: a rule of the spec: 'none', 'median_frequency', 'enet', or a published list's name.
     normalise: 'pixels', 'weights' or 'images', see losses.cross_entropy.
     label_smoothing: in [0, 1).
+    losses: (name, factor) of each map of scores to learn from: 'logits', or one that the network has in its
+      `out` (PSPNet's 'aux'). All of one size; one that is not the image's meets the labels' nearest pixels.
 
   Raises:
     ValueError: an unknown rule, or a value outside its range.
@@ -77,6 +82,7 @@ def make(
     class_weights=tuple(spec.class_weights(class_weights)),
     normalise=normalise,
     label_smoothing=label_smoothing,
+    losses=tuple((name, float(factor)) for name, factor in losses),
     accumulate=accumulate,
     ema=ema,
     scales=tuple(scales),
@@ -116,8 +122,14 @@ def init(
   tx: optax.GradientTransformation,
   options: Options,
 ) -> TrainState:
-  """The state before the first step; a pure function of the key and of image_shape (h, w, channels)."""
-  variables = dict(model.init(key, jnp.zeros((1, *image_shape)), train=False))
+  """The state before the first step; a pure function of the key and of image_shape (h, w, channels).
+
+  Raises:
+    ValueError: the network cannot take the size, or has not the maps that task.losses names.
+  """
+  output, variables = model.init_with_output(key, jnp.zeros((1, *image_shape)), train=False)
+  _scored(*output, options)
+  variables = dict(variables)
   params = variables.pop('params')
   ema = jax.tree.map(jnp.copy, params) if options.ema else {}
   return TrainState(
@@ -125,10 +137,29 @@ def init(
   )
 
 
+def _scored(logits: Array, out: Mapping[str, Array], options: Options) -> list[jax.Array]:
+  """The maps of scores [b h' w' k] that task.losses names, in its order.
+
+  Raises:
+    ValueError: there is no such map, or they differ in size.
+  """
+  maps = {'logits': logits, **{name: x for name, x in out.items() if x.shape[-1] == logits.shape[-1]}}
+  unknown = [name for name, _ in options.losses if name not in maps]
+  if unknown or not options.losses:
+    raise ValueError(
+      f"task.losses names {', '.join(unknown) or 'nothing'}; this network's maps of scores are: "
+      + ', '.join(maps)
+    )
+  sizes = {name: maps[name].shape[1:3] for name, _ in options.losses}
+  if len(set(sizes.values())) > 1:
+    raise ValueError(f'task.losses names maps of several sizes, {sizes}; their pixels must be the same')
+  return [jnp.asarray(maps[name]) for name, _ in options.losses]
+
+
 def _loss(params, model_state, batch: Batch, key: Key, *, model: nn.Module, options: Options):
   """(loss sum, (count, new model_state, {'confusion'})) of one device's batch."""
   image = preprocess.preprocess(batch['image'], options.preprocess)
-  (logits, _), model_state = model.apply(
+  (logits, out), model_state = model.apply(
     {'params': params, **model_state},
     image,
     train=True,
@@ -137,9 +168,15 @@ def _loss(params, model_state, batch: Batch, key: Key, *, model: nn.Module, opti
   )
   labels = _known(batch)
   weights = jnp.asarray(options.class_weights, jnp.float32)
-  total, count = losses.cross_entropy(
-    logits, labels, weights, normalise=options.normalise, label_smoothing=options.label_smoothing
-  )
+  total, count = jnp.zeros(()), jnp.zeros(())
+  for scores, (_, factor) in zip(_scored(logits, out, options), options.losses, strict=True):
+    target = labels
+    if scores.shape[:3] != labels.shape:
+      target = resize.nearest(labels[..., None], scores.shape[1:3])[..., 0]
+    loss, count = losses.cross_entropy(
+      scores, target, weights, normalise=options.normalise, label_smoothing=options.label_smoothing
+    )  # maps of one size have one count
+    total = total + factor * loss
   metric = metrics.MeanIU.from_model_output(logits=logits, labels=labels)
   return total, (count, dict(model_state), {'confusion': metric.confusion})
 

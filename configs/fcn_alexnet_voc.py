@@ -1,0 +1,23 @@
+"""FCN-AlexNet (CaffeNet), stride 32, on PASCAL VOC 2012, 21 classes.
+
+  python -m jseg.main --config=configs/fcn_alexnet_voc.py --workdir=W --config.data.source=VOC2012
+
+Source of the recipe: fcn.berkeleyvision.org, voc-fcn-alexnet: the loss averaged over pixels, fixed rate
+1e-4, momentum 0.9, weight decay 5e-4, 20 images a step one after the other, 100,000 iterations, biases at
+twice the rate without decay. The encoder comes from ImageNet: name its weights in `init_from`. Departure:
+trainaug instead of SBD's train split, as fcn32s_voc.py. Published on the 736 images of seg11valid: mean IU
+48.0 (released weights), 39.8 in the CVPR paper's table 1; within 1.0 of the first counts as reproduced.
+"""
+
+from configs import base, fcn32s_voc
+
+
+def get_config(arg: str = ''):
+  """See the module's docstring."""
+  config = fcn32s_voc.get_config()
+  with config.unlocked():
+    config.model = base.section(name='fcn_alexnet')
+    config.task.normalise = 'pixels'
+    config.data.batch_size, config.optim.accumulate = 20, 20
+    config.optim.lr, config.optim.momentum = 1e-4, 0.9
+  return base.variant(config, arg)

@@ -1,0 +1,17 @@
+"""RefineNet-152 on PASCAL VOC 2012, 21 classes.
+
+  python -m jseg.main --config=configs/refinenet152_voc.py --workdir=W --config.data.source=VOC2012
+
+Recipe and departures: as refinenet_voc.py, with ResNet-152. Published on the test server: 84.2, after COCO,
+with several scales.
+"""
+
+from configs import base, refinenet_voc
+
+
+def get_config(arg: str = ''):
+  """See the module's docstring."""
+  config = refinenet_voc.get_config()
+  with config.unlocked():
+    config.model.depth = 152
+  return base.variant(config, arg)

@@ -1,0 +1,24 @@
+"""U-Net on the ISBI 2012 challenge of electron microscopy, 2 classes.
+
+  python -m jseg.main --config=configs/unet_isbi.py --workdir=W --config.data.source=ISBI
+
+Source: Ronneberger et al. (arXiv:1505.04597): valid convolutions, one large tile a step, SGD with momentum
+0.99, rotations, flips and grey values changed. Departures: no elastic deformation and no weights along the
+borders between cells, which the paper has; the figures of its table 1 (warping error 0.000353, Rand error
+0.0382) are the challenge server's, mean IU is none of them.
+"""
+
+from configs import base
+
+
+def get_config(arg: str = ''):
+  """See the module's docstring."""
+  config = base.get_config()
+  config.model = base.section(name='unet')
+  config.data.name, config.data.batch_size = 'isbi', 1
+  config.augment.flip, config.augment.rotate = True, 180.0
+  config.augment.brightness, config.augment.contrast = 0.1, 0.1
+  config.optim.name, config.optim.lr, config.optim.momentum = 'sgd', 1e-3, 0.99
+  config.eval.split, config.eval.every = 'val', 500
+  config.train.steps, config.train.save_every = 10_000, 500
+  return base.variant(config, arg)
