@@ -11,6 +11,7 @@ from jseg.models import (
   fcn,
   fcn_alexnet,
   fcn_googlenet,
+  fcn_resnet,
   linknet,
   pspnet,
   refinenet,
@@ -18,7 +19,7 @@ from jseg.models import (
   segnet_basic,
   unet,
 )
-from jseg.models.encoders import alexnet, googlenet, resnet, vgg
+from jseg.models.encoders import alexnet, densenet, googlenet, resnet, vgg
 
 _PSPNET = 'the layers of the released prototxt, summed, at 150 classes; 513 a class'
 _THIN = {'width': 4, 'depth': 50}
@@ -30,6 +31,7 @@ MODULES = {
   'fcn': fcn,
   'fcn_alexnet': fcn_alexnet,
   'fcn_googlenet': fcn_googlenet,
+  'fcn_resnet': fcn_resnet,
   'linknet': linknet,
   'pspnet': pspnet,
   'refinenet': refinenet,
@@ -70,6 +72,10 @@ _FCN_ALEXNET_LEARNED = "the layers of the authors' voc-fcn-alexnet/val.prototxt,
 _FCN_ALEXNET = f'{_FCN_ALEXNET_LEARNED}, less the transposed convolution; published as 57M'
 _FCN_GOOGLENET = 'the layers of bvlc_googlenet but the last, and 1,024 * 21 + 21; published as 6M'
 _FCN_GOOGLENET_TV = "torchvision's googlenet, 6,624,904, with 21 classes in place of 1,000"
+
+_SEGMENTATION = 'torchvision, num_params of the weights'
+_BARE = "torchvision's fcn_resnet50, 35,322,218, less the 2,365,205 of its auxiliary head"
+_SHALLOW = {'width': 4, 'depth': 18}
 
 _TIRAMISU = 'bfortuner/pytorch_tiramisu, sum over its parameters; with the statistics as published'
 _SMALL = {'growth': 2, 'down': (2, 1), 'bottom': 1, 'width': 4}
@@ -165,6 +171,9 @@ NETWORKS = (
     'fcn_googlenet-tv', 'fcn_googlenet', 21, 3, 5_621_429, _FCN_GOOGLENET_TV, {'form': 'torchvision'},
     {'width': 8},
   ),
+  Network('fcn_resnet50', 'fcn_resnet', 21, 3, 35_322_218, _SEGMENTATION, {}, _SHALLOW),
+  Network('fcn_resnet101', 'fcn_resnet', 21, 3, 54_314_346, _SEGMENTATION, {'depth': 101}, _SHALLOW, _ODD),
+  Network('fcn_resnet50-bare', 'fcn_resnet', 21, 3, 32_957_013, _BARE, {'aux': False}, _SHALLOW, _ODD),
 )  # fmt: skip
 
 
@@ -186,6 +195,10 @@ ENCODERS = (
   Encoder('alexnet', 'alexnet', alexnet.Classifier(form='alexnet'), 60_965_224, _CAFFE_MODELS),
   Encoder('caffenet', 'alexnet', alexnet.Classifier(), 60_965_224, _CAFFE_MODELS),
   Encoder('alexnet-tv', 'alexnet', alexnet.Classifier(form='torchvision'), 61_100_840, _TORCHVISION),
+  Encoder('densenet121', 'densenet', densenet.Classifier(), 7_978_856, _TORCHVISION),
+  Encoder('densenet161', 'densenet', densenet.Classifier(depth=161), 28_681_000, _TORCHVISION),
+  Encoder('densenet169', 'densenet', densenet.Classifier(depth=169), 14_149_480, _TORCHVISION),
+  Encoder('densenet201', 'densenet', densenet.Classifier(depth=201), 20_013_928, _TORCHVISION),
   Encoder('googlenet', 'googlenet', googlenet.Classifier(), 6_998_552, _CAFFE_MODELS),
   Encoder('googlenet-tv', 'googlenet', googlenet.Classifier(form='torchvision'), 6_624_904, _TORCHVISION),
   Encoder('resnet18', 'resnet', resnet.Classifier(depth=18), 11_689_512, _TORCHVISION),

@@ -13,7 +13,7 @@ from flax import linen as nn
 
 import jseg.models
 from jseg.models import blocks, fc_densenet, fcn, fcn_alexnet, fcn_googlenet, refinenet, segnet, unet
-from jseg.models.encoders import alexnet, googlenet, resnet, vgg
+from jseg.models.encoders import alexnet, densenet, googlenet, resnet, vgg
 
 networks = pytest.mark.parametrize('case', cases.NETWORKS, ids=lambda case: case.id)
 
@@ -71,9 +71,12 @@ SLOW = {
   'fcn8s-11',
   'fcn32s-learned',
   'fcn16s-learned',
+  'fcn_alexnet',
   'fcn_alexnet-learned',
   'fcn_googlenet',
   'fcn_googlenet-tv',
+  'fcn_resnet50',
+  'fcn_resnet50-bare',
 }
 
 
@@ -195,6 +198,7 @@ def test_encoder(case):
   [
     (vgg.Encoder(width=2), 'stage5', (1, 4, 6, 16)),
     (alexnet.Encoder(width=2, first_padding=6), 'conv4', (1, 4, 6, 24)),
+    (densenet.Encoder(growth=4), 'pool', (1, 16, 24, 8)),
     (googlenet.Encoder(width=8), 'inception4a', (1, 4, 6, 64)),
     (googlenet.Encoder('torchvision', width=8), 'pool4', (1, 2, 3, 104)),
     (resnet.Encoder(18, width=4), 'pool', (1, 16, 24, 4)),
@@ -270,6 +274,8 @@ def test_remat_changes_no_value_and_no_gradient():
     (alexnet.Encoder(width=2), (38, 64), 'at least 39'),
     (alexnet.Encoder('torchvision', width=2), (64, 62), 'at least 63'),
     (alexnet.Encoder('zfnet'), (64, 64), 'caffenet, alexnet, torchvision'),
+    (densenet.Encoder(growth=4), (64, 28), 'at least 29'),
+    (densenet.Encoder(depth=100), (64, 64), '121, 161, 169, 201'),
     (googlenet.Encoder(width=8), (30, 64), 'at least 31'),
     (googlenet.Encoder('torchvision', width=8), (14, 64), 'at least 15'),
     (googlenet.Encoder('v2'), (64, 64), 'caffe, torchvision'),
@@ -370,6 +376,7 @@ def test_fcn_refuses_unknown_options(options, allowed):
   [
     (alexnet.Encoder(width=2), 39),
     (alexnet.Encoder('torchvision', width=2), 63),
+    (densenet.Encoder(growth=4), 29),
     (googlenet.Encoder(width=8), 31),
     (googlenet.Encoder('torchvision', width=8), 15),
   ],
