@@ -4,9 +4,9 @@
 
 Source: mrochan/gfrnet, {train,solver}_camvid_gate.prototxt: raw BGR, batch 6, SGD at 1e-3, a tenth of it
 after every 50,000 of 150,000 iterations, momentum 0.9, weight decay 5e-4, no augmentation, SegNet's class
-weights, statistics of BatchNorm from one pass over the training set (here 61 batches of 6), the same loss on each of the six predictions.
-Published on the 233 test images from the 367 training images: 68.0 mean IU, from an ImageNet encoder: name
-its converted weights in `init_from`. Departure: from scratch until then.
+weights, statistics of BatchNorm from one pass over the training set (here 61 batches of 6), the same loss on
+each of the six predictions. Published on the 233 test images from the 367 training images: 68.0 mean IU,
+from an ImageNet encoder: name its converted weights in `init_from`. Departure: from scratch until then.
 """
 
 from configs import base

@@ -10,16 +10,20 @@ from jseg.models import (
   enet,
   fc_densenet,
   fcn,
+  fcn_alexnet,
   fcn_basic,
+  fcn_googlenet,
+  fcn_resnet,
   gfrnet,
   linknet,
   pspnet,
+  refinenet,
   segnet,
   segnet_basic,
   unet,
   unet3d,
 )
-from jseg.models.encoders import resnet, vgg
+from jseg.models.encoders import alexnet, densenet, googlenet, resnet, vgg
 
 MODULES = {
   'deconvnet': deconvnet,
@@ -28,8 +32,12 @@ MODULES = {
   'fcn': fcn,
   'fcn_basic': fcn_basic,
   'gfrnet': gfrnet,
+  'fcn_alexnet': fcn_alexnet,
+  'fcn_googlenet': fcn_googlenet,
+  'fcn_resnet': fcn_resnet,
   'linknet': linknet,
   'pspnet': pspnet,
+  'refinenet': refinenet,
   'segnet': segnet,
   'segnet_basic': segnet_basic,
   'unet': unet,
@@ -68,6 +76,15 @@ _UNET = 'jvanvugt/pytorch-unet, 31,030,658 for 1 channel and 2 classes, + 576 a 
 _FCN = 'wkentaro/pytorch-fcn, sum over its parameters'
 _FCN_FROZEN = f'{_FCN}, less the transposed convolutions; published as 134M'
 
+_FCN_ALEXNET_LEARNED = "the layers of the authors' voc-fcn-alexnet/val.prototxt, summed"
+_FCN_ALEXNET = f'{_FCN_ALEXNET_LEARNED}, less the transposed convolution; published as 57M'
+_FCN_GOOGLENET = 'the layers of bvlc_googlenet but the last, and 1,024 * 21 + 21; published as 6M'
+_FCN_GOOGLENET_TV = "torchvision's googlenet, 6,624,904, with 21 classes in place of 1,000"
+
+_SEGMENTATION = 'torchvision, num_params of the weights'
+_BARE = "torchvision's fcn_resnet50, 35,322,218, less the 2,365,205 of its auxiliary head"
+_SHALLOW = {'width': 4, 'depth': 18}
+
 _TIRAMISU = 'bfortuner/pytorch_tiramisu, sum over its parameters; with the statistics as published'
 _SMALL = {'growth': 2, 'down': (2, 1), 'bottom': 1, 'width': 4}
 _LUA = "the layers of the authors' model.lua, summed; published as 11.5M"
@@ -75,6 +92,10 @@ _LUA = "the layers of the authors' model.lua, summed; published as 11.5M"
 _UNET3D = 'published 19,069,955, which counts no normalisation, and its scales and shifts, 4,672'
 _WOLNY = 'wolny/pytorch-3dunet, sum over its parameters'
 _TINY3D = {'width': 2, 'depth': 2}
+_REFINENET = 'DrSleep/refinenet-pytorch, sum over its parameters'
+_REFINE = 'the layers of DrSleep/refinenet-pytorch with that depth, classes or stages of pooling, summed'
+_SMALL_REFINE = {'width': 4, 'depth': 50, 'norm': 'bn'}  # frozen statistics would not move
+_ODD = ((33, 47),)
 
 _ENET = "the layers of the authors' Lua files, summed; published as 0.37M with the statistics"
 
@@ -106,6 +127,24 @@ NETWORKS = (
   Network(
     'linknet-port', 'linknet', 21, 3, 11_535_957, 'e-lab/pytorch-linknet, sum over its parameters',
     {'sum_relu': False, 'decoder_bias': False, 'decoder_eps': 1e-5}, {'width': 8},
+  ),
+  Network('refinenet50', 'refinenet', 21, 3, 99_060_309, _REFINENET, {'depth': 50}, _SMALL_REFINE),
+  Network('refinenet101', 'refinenet', 21, 3, 118_052_437, _REFINENET, {}, _SMALL_REFINE, _ODD),
+  Network('refinenet152', 'refinenet', 21, 3, 133_696_085, _REFINE, {'depth': 152}, _SMALL_REFINE, _ODD),
+  Network('refinenet50-40', 'refinenet', 40, 3, 99_104_104, _REFINE, {'depth': 50}, _SMALL_REFINE, _ODD),
+  Network('refinenet101-40', 'refinenet', 40, 3, 118_096_232, _REFINE, {}, _SMALL_REFINE, _ODD),
+  Network('refinenet152-40', 'refinenet', 40, 3, 133_739_880, _REFINE, {'depth': 152}, _SMALL_REFINE, _ODD),
+  Network(
+    'refinenet50-crp2', 'refinenet', 21, 3, 90_802_773, _REFINE,
+    {'depth': 50, 'crp_stages': 2, 'crp_order': 'conv_pool'}, _SMALL_REFINE,
+  ),
+  Network(
+    'refinenet101-crp2', 'refinenet', 21, 3, 109_794_901, _REFINE,
+    {'crp_stages': 2, 'crp_order': 'conv_pool'}, _SMALL_REFINE, _ODD,
+  ),
+  Network(
+    'refinenet152-crp2', 'refinenet', 21, 3, 125_438_549, _REFINE,
+    {'depth': 152, 'crp_stages': 2, 'crp_order': 'conv_pool'}, _SMALL_REFINE, _ODD,
   ),
   Network('pspnet50', 'pspnet', 150, 3, 46_782_550, _PSPNET, {'aux': False}, _THIN),
   Network('pspnet50-11', 'pspnet', 11, 3, 46_711_243, _PSPNET, {'aux': False}, _THIN),
@@ -183,6 +222,19 @@ NETWORKS = (
   Network(
     'fcn8s-learned', 'fcn', 21, 3, 134_489_759, _FCN, {'deconv': 'learned', 'at_once': True}, {'width': 1}
   ),
+  Network('fcn_alexnet', 'fcn_alexnet', 21, 3, 56_954_261, _FCN_ALEXNET, {}, {'width': 2}),
+  Network(
+    'fcn_alexnet-learned', 'fcn_alexnet', 21, 3, 58_704_590, _FCN_ALEXNET_LEARNED, {'deconv': 'learned'},
+    {'width': 2},
+  ),
+  Network('fcn_googlenet', 'fcn_googlenet', 21, 3, 5_995_077, _FCN_GOOGLENET, {}, {'width': 8}),
+  Network(
+    'fcn_googlenet-tv', 'fcn_googlenet', 21, 3, 5_621_429, _FCN_GOOGLENET_TV, {'form': 'torchvision'},
+    {'width': 8},
+  ),
+  Network('fcn_resnet50', 'fcn_resnet', 21, 3, 35_322_218, _SEGMENTATION, {}, _SHALLOW),
+  Network('fcn_resnet101', 'fcn_resnet', 21, 3, 54_314_346, _SEGMENTATION, {'depth': 101}, _SHALLOW, _ODD),
+  Network('fcn_resnet50-bare', 'fcn_resnet', 21, 3, 32_957_013, _BARE, {'aux': False}, _SHALLOW, _ODD),
 )  # fmt: skip
 
 
@@ -198,7 +250,18 @@ class Encoder(NamedTuple):
 
 _TORCHVISION = 'torchvision, num_params of the weights'
 
+_CAFFE_MODELS = 'the layers of the deploy.prototxt in BVLC/caffe, summed'
+
 ENCODERS = (
+  Encoder('alexnet', 'alexnet', alexnet.Classifier(form='alexnet'), 60_965_224, _CAFFE_MODELS),
+  Encoder('caffenet', 'alexnet', alexnet.Classifier(), 60_965_224, _CAFFE_MODELS),
+  Encoder('alexnet-tv', 'alexnet', alexnet.Classifier(form='torchvision'), 61_100_840, _TORCHVISION),
+  Encoder('densenet121', 'densenet', densenet.Classifier(), 7_978_856, _TORCHVISION),
+  Encoder('densenet161', 'densenet', densenet.Classifier(depth=161), 28_681_000, _TORCHVISION),
+  Encoder('densenet169', 'densenet', densenet.Classifier(depth=169), 14_149_480, _TORCHVISION),
+  Encoder('densenet201', 'densenet', densenet.Classifier(depth=201), 20_013_928, _TORCHVISION),
+  Encoder('googlenet', 'googlenet', googlenet.Classifier(), 6_998_552, _CAFFE_MODELS),
+  Encoder('googlenet-tv', 'googlenet', googlenet.Classifier(form='torchvision'), 6_624_904, _TORCHVISION),
   Encoder('resnet18', 'resnet', resnet.Classifier(depth=18), 11_689_512, _TORCHVISION),
   Encoder('resnet34', 'resnet', resnet.Classifier(depth=34), 21_797_672, _TORCHVISION),
   Encoder('resnet50', 'resnet', resnet.Classifier(depth=50), 25_557_032, _TORCHVISION),

@@ -10,14 +10,19 @@ import numpy as np
 from flax import linen as nn
 
 from jseg.convert import (
+  caffe_alexnet,
   caffe_deconvnet,
   caffe_gfrnet,
+  caffe_googlenet,
   caffe_resnet,
   caffe_segnet,
+  torch_alexnet,
   torch_enet,
   torch_fcn,
+  torch_googlenet,
   torch_linknet,
   torch_pspnet,
+  torch_refinenet,
   torch_resnet,
   torch_tiramisu,
   torch_unet,
@@ -29,15 +34,17 @@ from jseg.models import (
   enet,
   fc_densenet,
   fcn,
+  fcn_alexnet,
   gfrnet,
   linknet,
   pspnet,
+  refinenet,
   segnet,
   segnet_basic,
   unet,
   unet3d,
 )
-from jseg.models.encoders import resnet, vgg
+from jseg.models.encoders import alexnet, googlenet, resnet, vgg
 
 Arrays = Mapping[str, np.ndarray]
 Place = str | tuple[str, ...] | None  # a key of `out`, the path of a module whose output it is, or neither
@@ -218,6 +225,64 @@ def _tiramisu_tap(name: str) -> Place:
   }[kind]  # fmt: skip
 
 
+def _refinenet(arrays: Arrays) -> nn.Module:
+  classes, depth = len(arrays['clf_conv.bias']), torch_resnet.depth(arrays)
+  return refinenet.Model(num_classes=classes, depth=depth, norm='bn')
+
+
+def _refinenet_tap(name: str) -> Place:
+  if name in ('out', 'clf_conv'):
+    return 'score'
+  if match := re.fullmatch(r'(p_ims1d2_outl|adapt_stage|mflow_conv_g)(\d)(_.*)', name):
+    before, i, after = match.groups()
+    block = f'refine{5 - int(i)}'
+    if after == '_b3_joint_varout_dimred':
+      return (f'refine{4 - int(i)}', 'fuse_below')
+    return {
+      'p_ims1d2_outl_dimred': (block, 'adapt'), 'adapt_stage_b': (block, 'rcu_in2'),
+      'adapt_stage_b2_joint_varout_dimred': (block, 'fuse'), 'mflow_conv_g_pool': (block, 'crp'),
+      'mflow_conv_g_b': block,
+    }[before + after]  # fmt: skip
+  return _resnet_tap(name)
+
+
+def _alexnet(form: str) -> Callable[[Arrays], nn.Module]:
+  head = 'classifier.6' if form == 'torchvision' else 'fc8'
+  return lambda arrays: alexnet.Classifier(num_classes=len(arrays[f'{head}.bias']), form=form)
+
+
+def _alexnet_tap(name: str) -> Place:
+  """Caffe's convolutions come before their ReLU, torchvision's maps are pools; the rest are vectors."""
+  if name.startswith('conv'):
+    return ('encoder', name)
+  return {
+    'features.2': 'pool1', 'features.5': 'pool2', 'features.12': 'pool5', 'avgpool': 'avgpool',
+  }.get(name)  # fmt: skip
+
+
+def _fcn_alexnet_tap(name: str) -> Place:
+  if name.startswith('conv'):
+    return ('encoder', name)
+  return _fcn_tap(name)
+
+
+def _googlenet_tap(name: str) -> Place:
+  if name.startswith('conv'):
+    return ('encoder', name)
+  return None if name == 'fc' else name.removeprefix('max')
+
+
+def _caffe_googlenet_tap(name: str) -> Place:
+  """Before the ReLU, but whole modules."""
+  if name.startswith('conv'):
+    return ('encoder', {'conv1/7x7_s2': 'conv1', 'conv2/3x3': 'conv3'}[name], 'conv')
+  module, layer = re.fullmatch(r'(inception_\w\w)/(.*)', name).groups()
+  module = module.replace('_', '')
+  if layer == 'output':
+    return module
+  return ('encoder', module, layer if layer == 'pool_proj' else f'conv{layer}', 'conv')
+
+
 def _enet_tap(name: str) -> Place:
   if name in ('encoder_logits', 'init_act'):
     return {'encoder_logits': name, 'init_act': 'initial'}[name]
@@ -265,6 +330,9 @@ NETWORKS = {
     _deconvnet_tap,
     outliers=4,
   ),
+  'alexnet': Network(_alexnet('torchvision'), torch_alexnet.classifier, _alexnet_tap),
+  'alexnet_caffe': Network(_alexnet('alexnet'), caffe_alexnet.classifier, _alexnet_tap),
+  'caffenet': Network(_alexnet('caffenet'), caffe_alexnet.classifier, _alexnet_tap),
   'enet_lua': Network(
     lambda a: enet.Model(num_classes=len(a['full.bias']), encoder_head=True), torch_enet.lua, _enet_tap, 4
   ),
@@ -273,6 +341,16 @@ NETWORKS = {
   'fcdensenet103': Network(_fc_densenet, torch_tiramisu.fc_densenet, _tiramisu_tap, out=_log_softmax),
   'gfrnet': Network(
     lambda a: gfrnet.Model(num_classes=len(a['prediction.bias'])), caffe_gfrnet.gfrnet, lambda name: (name,)
+  ),
+  'googlenet': Network(
+    lambda a: googlenet.Classifier(num_classes=len(a['fc.bias']), form='torchvision'),
+    torch_googlenet.classifier,
+    _googlenet_tap,
+  ),
+  'googlenet_caffe': Network(
+    lambda a: googlenet.Classifier(num_classes=len(a['loss3/classifier.bias'])),
+    caffe_googlenet.classifier,
+    _caffe_googlenet_tap,
   ),
   'linknet': Network(_linknet_port, torch_linknet.port, _linknet_tap, out=_log_softmax),
   'linknet_lua': Network(
@@ -290,6 +368,8 @@ NETWORKS = {
     caffe_resnet.classifier,
     _caffe_resnet_tap,
   ),
+  'refinenet50': Network(_refinenet, torch_refinenet.refinenet, _refinenet_tap),
+  'refinenet101': Network(_refinenet, torch_refinenet.refinenet, _refinenet_tap),
   'resnet18': Network(_resnet, torch_resnet.classifier, _resnet_tap),
   'resnet50': Network(_resnet, torch_resnet.classifier, _resnet_tap),
   'resnet101': Network(_resnet, torch_resnet.classifier, _resnet_tap),
@@ -297,6 +377,11 @@ NETWORKS = {
   'fcn16s_vgg16': Network(_fcn, torch_fcn.fcn, _fcn_tap),
   'fcn8s_vgg16': Network(_fcn, torch_fcn.fcn, _fcn_tap),
   'fcn8s_atonce_vgg16': Network(functools.partial(_fcn, at_once=True), torch_fcn.fcn, _fcn_tap),
+  'fcn_alexnet': Network(
+    lambda a: fcn_alexnet.Model(num_classes=len(a['score_fr.bias']), deconv='learned'),
+    caffe_alexnet.fcn,
+    _fcn_alexnet_tap,
+  ),
   'segnet': Network(
     lambda a: segnet.Model(num_classes=len(a['conv11d.bias'])),
     caffe_segnet.segnet_onera,

@@ -21,18 +21,21 @@ FACTORS = {'out': 1.0, 'aux': 0.4}
 Arrays = Mapping[str, np.ndarray]
 
 
-def check_step(
-  golden: Mapping[str, Any], build: Callable, convert: Callable, out: Callable, outliers: int
-) -> None:
-  """Runs the step as the golden's notes say, and compares whatever is recorded."""
+def check_step(golden: Mapping[str, Any], row: Any) -> None:
+  """Runs the step as the golden's notes say, and compares whatever is recorded.
+
+  Args:
+    golden: the fixture.
+    row: the Network of golden_networks.py that it belongs to.
+  """
   arrays = golden_rule.state_dict(golden)
   (image,) = golden_rule.inputs(golden).values()
   batch, classes, *size = golden['output']['out']['shape']
   labels = _labels((batch, *size), classes)
   weights = np.linspace(0.5, 1.5, classes)
   with jax.enable_x64(True):
-    model = _without_dropout(build(arrays)).clone(dtype=jnp.float64)
-    variables = jax.tree.map(lambda x: np.asarray(x, np.float64), convert(arrays))
+    model = _without_dropout(row.build(arrays)).clone(dtype=jnp.float64)
+    variables = jax.tree.map(lambda x: np.asarray(x, np.float64), row.convert(arrays))
 
     def loss_of(params):
       (logits, maps), state = model.apply(
@@ -41,7 +44,9 @@ def check_step(
         train=True,
         mutable=['batch_stats'],
       )
-      scores = {name: logits if name == 'out' else maps[name] for name in golden['output']}
+      scores = {name: maps[row.tap(name)] for name in golden['output'] if name != 'out'}
+      # RefineNet's loss is taken on a map on the way.
+      scores['out'] = logits if logits.shape[1:3] == tuple(size) else maps[row.tap('out')]
       loss = 0.0
       for name, value in scores.items():
         total, count = losses.cross_entropy(
@@ -54,10 +59,10 @@ def check_step(
   np.testing.assert_allclose(loss, golden['loss'], rtol=TOLERANCE)
   for name, value in scores.items():
     result = golden_rule.compare(
-      golden, out(name, value), 1e-6, 1e-6, output=name, layout='NHWC', outliers=outliers
+      golden, row.out(name, value), 1e-6, 1e-6, output=name, layout='NHWC', outliers=row.outliers
     )
     assert result['ok'], result
-  _compare({'params': grads, **state}, golden, _places(arrays, convert))
+  _compare({'params': grads, **state}, golden, _places(arrays, row.convert))
 
 
 def _labels(shape: tuple[int, ...], classes: int) -> np.ndarray:

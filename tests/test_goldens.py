@@ -89,7 +89,7 @@ def test_training_step(path: pathlib.Path):
   if path.stem not in NETWORKS:
     pytest.skip(f'train/{path.stem}: {NO_ROW}')
   row = NETWORKS[path.stem]
-  golden_training.check_step(golden_rule.load(path), row.build, row.convert, row.out, row.outliers)
+  golden_training.check_step(golden_rule.load(path), row)
 
 
 @pytest.mark.parametrize('path', files('maskrcnn/*.npz'))

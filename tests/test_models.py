@@ -12,8 +12,21 @@ import pytest
 from flax import linen as nn
 
 import jseg.models
-from jseg.models import blocks, deconvnet, fc_densenet, fcn, fcn_basic, gfrnet, segnet, segnet_basic, unet
-from jseg.models.encoders import resnet, vgg
+from jseg.models import (
+  blocks,
+  deconvnet,
+  fc_densenet,
+  fcn,
+  fcn_alexnet,
+  fcn_basic,
+  fcn_googlenet,
+  gfrnet,
+  refinenet,
+  segnet,
+  segnet_basic,
+  unet,
+)
+from jseg.models.encoders import alexnet, densenet, googlenet, resnet, vgg
 from jseg.ops import pool
 
 networks = pytest.mark.parametrize('case', cases.NETWORKS, ids=lambda case: case.id)
@@ -47,9 +60,10 @@ def compiled(function):
   return jax.jit(function, compiler_options={'xla_backend_optimization_level': 0})
 
 
-# One case of each wiring: class counts and channels do not matter to the tests that compute. The last FCN has
-# all layers of the others, which go to the slow set, as does what takes long to compile.
-WIRINGS = {f'{c.name} {c.options | c.tiny}': c for c in reversed(cases.NETWORKS)}.values()
+# One case of each wiring: class counts and channels do not matter to the tests that compute, nor do options
+# that the tiny form replaces. The last FCN has all layers of the others, which go to the slow set, as does
+# what takes long to compile.
+WIRINGS = {f'{c.name} {sorted((c.options | c.tiny).items())}': c for c in reversed(cases.NETWORKS)}.values()
 SLOW = {
   'deconvnet',
   'gfrnet',
@@ -73,6 +87,8 @@ SLOW = {
   'fcdensenet56',
   'fcdensenet67',
   'linknet-port',
+  'refinenet50',
+  'refinenet50-crp2',
   'fcn32s',
   'fcn16s',
   'fcn8s',
@@ -83,6 +99,12 @@ SLOW = {
   'unet3d-port-bn',
   'unet3d-port-gn',
   'unet3d-valid',
+  'fcn_alexnet',
+  'fcn_alexnet-learned',
+  'fcn_googlenet',
+  'fcn_googlenet-tv',
+  'fcn_resnet50',
+  'fcn_resnet50-bare',
 }
 
 
@@ -196,7 +218,7 @@ def test_training_mode_moves_all_statistics_and_drops_by_key(tiny):
 
 @pytest.mark.parametrize('case', cases.ENCODERS, ids=lambda case: case.id)
 def test_encoder(case):
-  (logits, _), variables = shapes_of(case.classifier, (2, 45, 61, 3))
+  (logits, _), variables = shapes_of(case.classifier, (2, 65, 83, 3))
   assert cases.count(variables['params']) == case.parameters, case.source
   assert logits.shape == (2, 1000)
 
@@ -205,6 +227,10 @@ def test_encoder(case):
   ('encoder', 'name', 'shape'),
   [
     (vgg.Encoder(width=2), 'stage5', (1, 4, 6, 16)),
+    (alexnet.Encoder(width=2, first_padding=6), 'conv4', (1, 4, 6, 24)),
+    (densenet.Encoder(growth=4), 'pool', (1, 16, 24, 8)),
+    (googlenet.Encoder(width=8), 'inception4a', (1, 4, 6, 64)),
+    (googlenet.Encoder('torchvision', width=8), 'pool4', (1, 2, 3, 104)),
     (resnet.Encoder(18, width=4), 'pool', (1, 16, 24, 4)),
     (resnet.Encoder(50, width=4), 'pool', (1, 16, 24, 4)),
     (resnet.Encoder(50, width=4, stem='deep', output_stride=8), 'pool', (1, 16, 24, 8)),
@@ -275,6 +301,14 @@ def test_remat_changes_no_value_and_no_gradient():
   [
     (vgg.Encoder(width=2), (64, 31), 'at least 32'),
     (vgg.Encoder(depth=11), (64, 64), '16, 19'),
+    (alexnet.Encoder(width=2), (38, 64), 'at least 39'),
+    (alexnet.Encoder('torchvision', width=2), (64, 62), 'at least 63'),
+    (alexnet.Encoder('zfnet'), (64, 64), 'caffenet, alexnet, torchvision'),
+    (densenet.Encoder(growth=4), (64, 28), 'at least 29'),
+    (densenet.Encoder(depth=100), (64, 64), '121, 161, 169, 201'),
+    (googlenet.Encoder(width=8), (30, 64), 'at least 31'),
+    (googlenet.Encoder('torchvision', width=8), (14, 64), 'at least 15'),
+    (googlenet.Encoder('v2'), (64, 64), 'caffe, torchvision'),
     (resnet.Encoder(depth=20), (64, 64), '18, 34, 50, 101, 152, 269'),
     (resnet.Encoder(output_stride=4), (64, 64), '32, 16, 8'),
     (resnet.Encoder(stem='conv3'), (64, 64), 'conv7, deep, caffe'),
@@ -367,6 +401,35 @@ def test_fcn_refuses_unknown_options(options, allowed):
     shapes_of(fcn.Model(num_classes=2, **options), (1, 64, 64, 3))
 
 
+@pytest.mark.parametrize(
+  ('encoder', 'side'),
+  [
+    (alexnet.Encoder(width=2), 39),
+    (alexnet.Encoder('torchvision', width=2), 63),
+    (densenet.Encoder(growth=4), 29),
+    (googlenet.Encoder(width=8), 31),
+    (googlenet.Encoder('torchvision', width=8), 15),
+  ],
+)
+def test_encoders_take_the_smallest_side_they_name(encoder, side):
+  (features, _), _ = shapes_of(encoder, (1, side, side, 3))
+  assert features[-1].shape[1:3] == (1, 1)
+
+
+def test_refinenet_refuses_an_unknown_order():
+  with pytest.raises(ValueError, match='pool_conv, conv_pool'):
+    shapes_of(refinenet.Model(num_classes=2, crp_order='conv'), (1, 64, 64, 3))
+
+
+def test_refinenet_scores_are_a_quarter_of_the_image():
+  (logits, out), _ = shapes_of(refinenet.Model(num_classes=2, depth=50, width=2), (1, 90, 119, 3))
+  assert logits.shape == (1, 90, 119, 2)
+  assert out['score'].shape == (1, 23, 30, 2) and out['score'].dtype == jnp.float32
+  assert [out[f'refine{i}'].shape[1:] for i in (4, 3, 2, 1)] == [
+    (3, 4, 16), (6, 8, 8), (12, 15, 8), (23, 30, 8)
+  ]  # fmt: skip
+
+
 def test_fcn_crops_follow_from_its_paddings():
   # By hand. conv1_1 pads by 100 (its output begins at image pixel -99), a cell of the map at stride s has its
   # centre at s * i + (s - 1) / 2 - 99; fc6 moves by 3 cells of stride 32; a transposed convolution of kernel
@@ -383,6 +446,29 @@ def test_fcn_crops_follow_from_its_paddings():
   assert fcn._CROP[8] == up(8, up(2, up(2, 0))) - score
   assert centre(16, fcn._CROP_POOL4) == up(16, 0) - fcn._CROP[16]
   assert centre(8, fcn._CROP_POOL3) == up(8, 0) - fcn._CROP[8]
+
+
+def test_fcn_crops_of_the_other_encoders_follow_from_their_paddings():
+  # By hand, where cell 0 has its centre in the image: the first convolution's; one cell further in the map
+  # before each pool of 3x3, none of which pads; two and a half cells further by fc6 of 6x6. A filter of side
+  # 63 has its centre at 31.
+  alex = (11 - 1) / 2 - 100 + 4 + 8 + 16 + 2.5 * 32
+  assert fcn_alexnet._CROP == 31 - alex
+  google = (7 - 1) / 2 - 100 + 2 + 4 + 8 + 16
+  assert fcn_googlenet._CROP == 31 - google
+
+
+@pytest.mark.parametrize(
+  ('model', 'allowed'),
+  [
+    (fcn_alexnet.Model(num_classes=2, form='torchvision'), 'caffenet, alexnet'),
+    (fcn_alexnet.Model(num_classes=2, deconv='nearest'), 'bilinear, learned'),
+    (fcn_googlenet.Model(num_classes=2, deconv='nearest'), 'bilinear, learned'),
+  ],
+)
+def test_fcns_refuse_unknown_options(model, allowed):
+  with pytest.raises(ValueError, match=allowed):
+    shapes_of(model, (1, 64, 64, 3))
 
 
 def logits_of(model, params, image):

@@ -31,11 +31,37 @@ def _bilinear_diagonal(key: jax.Array, shape: tuple[int, ...], dtype: Dtype = jn
   return kernel[:, :, None, None] * jnp.eye(channels, dtype=dtype)[None, None]
 
 
-def _crop(x: Array, offset: int, size: tuple[int, ...]) -> Array:
+def crop(x: Array, offset: int, size: tuple[int, ...]) -> Array:
   """The part of x [b h w c] of `size` = (h', w') that begins at (offset, offset)."""
   for axis, side in enumerate(size, start=1):
     x = lax.slice_in_dim(x, offset, offset + side, axis=axis)
   return jnp.asarray(x)
+
+
+def score(x: Array, num_classes: int, dtype: Dtype, name: str) -> Array:
+  """Class scores of x [b h w c], float32; zero at first, so that a new skip leaves a network as it was."""
+  zeros = nn.initializers.zeros
+  return blocks.Conv(num_classes, (1, 1), dtype=dtype, kernel_init=zeros, name=name)(x).astype(jnp.float32)
+
+
+def upsample(x: Array, stride: int, kernel_size: int, deconv: str, name: str) -> Array:
+  """Scores x [b h w c] upsampled to (h - 1) * stride + kernel_size, fading to zero at the borders.
+
+  Raises:
+    ValueError: `deconv` is neither bilinear (frozen, no parameters) nor learned (a full kernel).
+  """
+  if deconv not in ('bilinear', 'learned'):
+    raise ValueError(f"FCN's deconv '{deconv}' is unknown; there are: bilinear, learned")
+  if deconv == 'bilinear':
+    return resize.bilinear_upsample(x, stride=stride, kernel_size=kernel_size)
+  return blocks.ConvTranspose(
+    x.shape[-1],
+    (kernel_size, kernel_size),
+    stride,
+    use_bias=False,
+    kernel_init=_bilinear_diagonal,
+    name=name,
+  )(x)
 
 
 class Model(nn.Module):
@@ -72,31 +98,19 @@ class Model(nn.Module):
     if self.stride <= 16:
       out['upscore2'] = x = self._upsample(x, 2, 'upscore2')
       out['score_pool4'] = skip = self._score(out['pool4'] * (0.01 if self.at_once else 1.0), 'score_pool4')
-      x = x + _crop(skip, _CROP_POOL4, x.shape[1:3])
+      x = x + crop(skip, _CROP_POOL4, x.shape[1:3])
     if self.stride == 8:
       out['upscore_pool4'] = x = self._upsample(x, 2, 'upscore_pool4')
       out['score_pool3'] = skip = self._score(out['pool3'] * (0.0001 if self.at_once else 1.0), 'score_pool3')
-      x = x + _crop(skip, _CROP_POOL3, x.shape[1:3])
+      x = x + crop(skip, _CROP_POOL3, x.shape[1:3])
     out['upscore'] = x = self._upsample(x, self.stride, 'upscore')
-    return _crop(x, _CROP[self.stride], image.shape[1:3]), out
+    return crop(x, _CROP[self.stride], image.shape[1:3]), out
 
   def _score(self, x: Array, name: str) -> Array:
-    """Class scores, float32; zero at first, so that a new skip leaves a trained network as it was."""
-    zeros = nn.initializers.zeros
-    score = blocks.Conv(self.num_classes, (1, 1), dtype=self.dtype, kernel_init=zeros, name=name)(x)
-    return score.astype(jnp.float32)
+    return score(x, self.num_classes, self.dtype, name)
 
   def _upsample(self, x: Array, stride: int, name: str) -> Array:
-    if self.deconv == 'bilinear':
-      return resize.bilinear_upsample(x, stride=stride, kernel_size=2 * stride)
-    return blocks.ConvTranspose(
-      self.num_classes,
-      (2 * stride, 2 * stride),
-      stride,
-      use_bias=False,
-      kernel_init=_bilinear_diagonal,
-      name=name,
-    )(x)
+    return upsample(x, stride, 2 * stride, self.deconv, name)
 
   def _check(self) -> None:
     """Raises the ValueErrors of __call__."""
@@ -106,5 +120,3 @@ class Model(nn.Module):
       raise ValueError(
         f'at_once scales the skips of stride 8, this FCN has stride {self.stride}; set stride=8'
       )
-    if self.deconv not in ('bilinear', 'learned'):
-      raise ValueError(f"FCN's deconv '{self.deconv}' is unknown; there are: bilinear, learned")

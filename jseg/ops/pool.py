@@ -39,20 +39,20 @@ def output_size(size: int, *, kernel: int, stride: int, padding: int = 0, ceil_m
   return count
 
 
-def _slices(x: Array, kernel: int, stride: int, padding: int, ceil_mode: bool) -> Places:
+def _slices(
+  x: Array, kernel: tuple[int, int], stride: int, padding: tuple[int, int], ceil_mode: bool
+) -> Places:
   """The window's positions as strided slices of x, in row-major order; padding holds -inf."""
-  counts = [
-    output_size(n, kernel=kernel, stride=stride, padding=padding, ceil_mode=ceil_mode) for n in x.shape[1:3]
-  ]
+  sides = list(zip(x.shape[1:3], kernel, padding, strict=True))
+  counts = [output_size(n, kernel=k, stride=stride, padding=p, ceil_mode=ceil_mode) for n, k, p in sides]
   # What the last window reaches beyond the map; negative where the map's end is left over.
-  after = [(m - 1) * stride + kernel - padding - n for m, n in zip(counts, x.shape[1:3], strict=True)]
-  pads = ((0, 0, 0), (padding, after[0], 0), (padding, after[1], 0), (0, 0, 0))
-  x = lax.pad(jnp.asarray(x), jnp.array(-jnp.inf, x.dtype), pads)
+  pads = [(p, (m - 1) * stride + k - p - n, 0) for m, (n, k, p) in zip(counts, sides, strict=True)]
+  x = lax.pad(jnp.asarray(x), jnp.array(-jnp.inf, x.dtype), ((0, 0, 0), *pads, (0, 0, 0)))
   spans = [(m - 1) * stride + 1 for m in counts]
   return [
     (i, j, x[:, i : i + spans[0] : stride, j : j + spans[1] : stride])
-    for i in range(kernel)
-    for j in range(kernel)
+    for i in range(kernel[0])
+    for j in range(kernel[1])
   ]
 
 
@@ -71,7 +71,15 @@ def max_pool(
   """
   if (kernel, stride, padding) == (2, 2, 0):
     return max_pool_2x2(x, ceil_mode=ceil_mode)[0]
-  (_, _, best), *others = _slices(x, kernel, stride, padding, ceil_mode)
+  if stride > 1:
+    return _maximum(_slices(x, (kernel, kernel), stride, (padding, padding), ceil_mode))
+  # Along rows, then along columns: the same first maximum, by 2 k selects in place of k * k.
+  x = _maximum(_slices(x, (1, kernel), 1, (0, padding), ceil_mode))
+  return _maximum(_slices(x, (kernel, 1), 1, (padding, 0), ceil_mode))
+
+
+def _maximum(slices: Places) -> jax.Array:
+  (_, _, best), *others = slices
   for _, _, value in others:
     best = jnp.where(_wins(value, best), value, best)
   return best
@@ -106,7 +114,7 @@ def max_pool_argmax(
     ValueError: no window fits.
   """
   height, width = x.shape[1:3]
-  slices = _slices(x, kernel, stride, padding, ceil_mode)
+  slices = _slices(x, (kernel, kernel), stride, (padding, padding), ceil_mode)
   best = jnp.full_like(slices[0][2], -jnp.inf)
   rows = (np.arange(best.shape[1]) * stride - padding)[None, :, None, None]
   columns = (np.arange(best.shape[2]) * stride - padding)[None, None, :, None]
