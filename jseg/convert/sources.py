@@ -11,16 +11,26 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jseg.convert import (
+  caffe_alexnet,
+  caffe_deconvnet,
+  caffe_gfrnet,
+  caffe_googlenet,
   caffe_resnet,
   caffe_segnet,
   caffe_vgg,
+  torch_alexnet,
+  torch_densenet,
   torch_enet,
   torch_fcn,
+  torch_fcn_resnet,
+  torch_googlenet,
   torch_linknet,
   torch_pspnet,
+  torch_refinenet,
   torch_resnet,
   torch_tiramisu,
   torch_unet,
+  torch_unet3d,
   torch_vgg,
 )
 
@@ -92,6 +102,23 @@ def _resnets() -> tuple[Source, ...]:
   return tuple(found)
 
 
+def _refinenets() -> tuple[Source, ...]:
+  return tuple(
+    Source(
+      (f'drsleep/refinenet{depth}',),
+      f'refinenet, depth={depth}',
+      'imagenet',
+      functools.partial(_resnet, of=torch_resnet.depth, depth=depth, convert=torch_refinenet.refinenet),
+    )
+    for depth in (50, 101, 152)
+  )
+
+
+def _without(arrays: Arrays, *, prefixes: tuple[str, ...], convert: Convert) -> Variables:
+  """What `convert` makes of the arrays but those of training heads, which we do not have."""
+  return convert({name: array for name, array in arrays.items() if not name.startswith(prefixes)})
+
+
 def _vggs() -> tuple[Source, ...]:
   return tuple(
     Source(
@@ -132,11 +159,57 @@ def _fcns() -> tuple[Source, ...]:
 
 
 _NETWORKS = (
+  Source(
+    ('torchvision/alexnet',), "the encoder AlexNet, form='torchvision'", 'imagenet', torch_alexnet.classifier
+  ),
+  Source(
+    ('caffe/caffenet', 'caffe/alexnet'),
+    "the encoder AlexNet, form='caffenet' or 'alexnet'; fc6, fc7 of fcn_alexnet",
+    'caffe',
+    caffe_alexnet.classifier,
+  ),
+  Source(('caffe/fcn_alexnet',), "fcn_alexnet, deconv='learned'", 'caffe', caffe_alexnet.fcn),
+  Source(
+    ('torchvision/googlenet',),
+    "the encoder GoogLeNet, form='torchvision', without its training heads",
+    'unit',
+    functools.partial(_without, prefixes=('aux1.', 'aux2.'), convert=torch_googlenet.classifier),
+  ),
+  Source(
+    ('caffe/googlenet',),
+    'the encoder GoogLeNet, without its training heads',
+    'caffe',
+    functools.partial(_without, prefixes=('loss1/', 'loss2/'), convert=caffe_googlenet.classifier),
+  ),
+  Source(
+    ('torchvision/densenet',),
+    'the encoder DenseNet, depth as the names say',
+    'imagenet',
+    torch_densenet.classifier,
+  ),
+  Source(
+    ('torchvision/fcn_resnet',),
+    'fcn_resnet, depth as the names say',
+    'imagenet',
+    torch_fcn_resnet.fcn_resnet,
+  ),
+  Source(('caffe/deconvnet',), 'deconvnet', 'caffe', caffe_deconvnet.deconvnet),
+  Source(('caffe/gfrnet',), 'gfrnet', 'bgr', caffe_gfrnet.gfrnet),
+  Source(
+    ('meetshah1995/segnet',), 'segnet, score_norm=True, ceil_mode=False', '', caffe_segnet.segnet_ptsemseg
+  ),
+  Source(('paper/unet3d',), "unet3d, norm='bn'", '', torch_unet3d.paper),
+  Source(
+    ('wolny/unet3d',),
+    "unet3d, padding='same', upsample='nearest', conv_bias=False, norm as the names say",
+    '',
+    torch_unet3d.wolny,
+  ),
   Source(('caffe/pspnet',), 'pspnet, aux=False', 'caffe', caffe_resnet.pspnet),
   Source(('caffe/segnet',), 'segnet', 'bgr', caffe_segnet.segnet),
   Source(('caffe/segnet_basic',), 'segnet_basic', 'bgr', caffe_segnet.segnet_basic),
   Source(('delta-onera/segnet',), 'segnet', '', caffe_segnet.segnet_onera),
-  Source(('e-lab/enet',), 'enet', '', torch_enet.lua),
+  Source(('e-lab/enet',), 'enet', 'share', torch_enet.lua),
   Source(('e-lab/linknet',), 'linknet', '', torch_linknet.lua),
   Source(
     ('e-lab/pytorch-linknet',),
@@ -152,7 +225,7 @@ _NETWORKS = (
 
 def table() -> tuple[Source, ...]:
   """All sources."""
-  return (*_resnets(), *_vggs(), *_caffe_vggs(), *_fcns(), *_NETWORKS)
+  return (*_resnets(), *_refinenets(), *_vggs(), *_caffe_vggs(), *_fcns(), *_NETWORKS)
 
 
 def listing() -> str:
