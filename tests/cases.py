@@ -59,6 +59,7 @@ class Network(NamedTuple):
   sizes: tuple[tuple[int, ...], ...] = ((1, 1), (33, 47))  # images it takes, odd ones among them
   refused: tuple[tuple[int, ...], ...] = ()  # images it refuses, by a ValueError that names a legal size
   small: tuple[int, ...] = (19, 37)  # the size for the tests that compute
+  learns: dict[str, Any] = {}  # options beside `tiny` with which it learns two images
 
   def model(self, **options) -> nn.Module:
     """The network, with its options and these."""
