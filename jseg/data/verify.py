@@ -9,24 +9,38 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from PIL import Image
 
-from jseg.data import labels, spec
+from jseg.data import labels, matlab, spec
 
 T = TypeVar('T')
 
 
 class Pair(NamedTuple):
-  """An image file and the mask file that belongs to it."""
+  """An image file and the mask file that belongs to it.
+
+  entry: if the mask is a variable of a .mat file, its name, as matlab.read_index takes it; else empty.
+  """
 
   id: str
   image: pathlib.Path
   mask: pathlib.Path
+  entry: str = ''
 
 
 class Scan(NamedTuple):
-  """What a source folder holds, by its lists and names alone: pairs by split, and what is wrong with them."""
+  """What a source folder holds, by its lists and names alone.
+
+  pairs: of each part, which the copy keeps as a TFDS split; parts have no pair in common, none is empty.
+  problems: what is wrong with lists and names, a line each.
+  splits: the part, or several joined by '+', of each split that this source has.
+  """
 
   pairs: Mapping[str, Sequence[Pair]]
   problems: Sequence[str]
+  splits: Mapping[str, str]
+
+  def count(self, split: str) -> int:
+    """Examples in a split."""
+    return sum(len(self.pairs[part]) for part in self.splits[split].split('+'))
 
 
 def read_pair(pair: Pair, table: np.ndarray) -> np.ndarray:
@@ -41,7 +55,7 @@ def read_pair(pair: Pair, table: np.ndarray) -> np.ndarray:
       image.load()  # opening reads the header only; a truncated file shows here
   except (OSError, SyntaxError, ValueError, EOFError) as error:
     raise ValueError(f'{pair.image}: not a readable image ({labels.first_line(error)})') from error
-  raw = labels.read_index(pair.mask)
+  raw = matlab.read_index(pair.mask, pair.entry) if pair.entry else labels.read_index(pair.mask)
   if raw.shape != (height, width):
     raise ValueError(
       f'{pair.mask}: the mask is {raw.shape[0]}x{raw.shape[1]}, its image {height}x{width} (height x width)'
@@ -62,12 +76,13 @@ def all_problems(dataset: spec.DatasetSpec, scan: Scan) -> Iterator[str]:
 
 
 def size_warnings(dataset: spec.DatasetSpec, scan: Scan) -> list[str]:
-  """A line for every split whose size is not the published one: legal for a subset, but not comparable."""
-  return [
-    f'{dataset.name}: warning: {split} has {len(pairs)} images, published are {dataset.split_sizes[split]}'
-    for split, pairs in scan.pairs.items()
-    if pairs and len(pairs) != dataset.split_sizes[split]
-  ]
+  """A line for every split that is absent or not of the published size: legal, but not comparable."""
+  lines = []
+  for split, published in dataset.split_sizes.items():
+    count = scan.count(split) if split in scan.splits else 0
+    if count != published:
+      lines.append(f'{dataset.name}: warning: {split} has {count} images, published are {published}')
+  return lines
 
 
 def progress(items: Sequence[T], label: str, every: float = 2.0) -> Iterable[T]:
