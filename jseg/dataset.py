@@ -47,7 +47,9 @@ def run(verb: str, name: str, source: str, directory: str) -> int:
   for line in verify.all_problems(dataset, found):
     print(line)
     problems += 1
-  counts = ', '.join(f'{split} {found.count(split)}' for split in dataset.split_sizes if split in found.splits)
+  counts = ', '.join(
+    f'{split} {found.count(split)}' for split in dataset.split_sizes if split in found.splits
+  )
   print(f'{name}: {counts} images with masks; {problems or "no"} problem{"s" if problems != 1 else ""}')
   return 1 if problems else 0
 

@@ -1,7 +1,7 @@
 """Finding a dataset's files: its folder, its lists, and the images and masks that belong together."""
 
 import pathlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from jseg.data import spec, verify
 
@@ -26,7 +26,7 @@ def folder(dataset: spec.DatasetSpec, source: str, needed: Sequence[str]) -> pat
 
 
 def listed(listing: pathlib.Path) -> tuple[dict[str, str], list[str]]:
-  """The first word of each line of a text file -> where it stands ('<file> line <n>'), and problems."""
+  """The first word of each line of a text file -> where it stands ('<file> line <n>'), and what is wrong."""
   found: dict[str, str] = {}
   problems = []
   for number, line in enumerate(listing.read_text().splitlines(), 1):
@@ -35,8 +35,6 @@ def listed(listing: pathlib.Path) -> tuple[dict[str, str], list[str]]:
       problems.append(f'{where}: {words[0]} is listed twice')
     elif words:
       found[words[0]] = where
-  if not found:
-    problems.append(f'{listing}: lists no images')
   return found, problems
 
 
@@ -51,7 +49,7 @@ def paired(
   mask: Callable[[str], pathlib.Path],
   *,
   entry: str = '',
-  where: dict[str, str] | None = None,
+  where: Mapping[str, str] | None = None,
 ) -> tuple[list[verify.Pair], list[str]]:
   """The pairs of `ids` in their order, and a line for every file that is missing.
 
@@ -72,3 +70,15 @@ def paired(
     if not absent:
       pairs.append(pair)
   return pairs, problems
+
+
+def scanned(
+  pairs: Mapping[str, Sequence[verify.Pair]],
+  problems: Sequence[str],
+  splits: Mapping[str, str],
+  root: pathlib.Path,
+) -> verify.Scan:
+  """The scan, with a line more for every part without images."""
+  empty = [f'{root}: no images found for {part}' for part, found in pairs.items() if not found]
+  # An image without its mask was said already; nothing at all has to be.
+  return verify.Scan(pairs, [*problems, *([] if problems else empty)], splits)

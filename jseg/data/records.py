@@ -98,13 +98,14 @@ class _Copy(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     table = labels.spec_table(self._dataset)
     pairs = self._found.pairs[part]
     for number, pair in enumerate(verify.progress(pairs, f'{self._dataset.name} {part}: prepared')):
-      mask = encode_mask(verify.read_pair(pair, table))
-      yield number, {'image': str(pair.image), 'mask': mask, 'id': pair.id}
+      mask = encode(verify.read_pair(pair, table))
+      image = encode(pair.read()[0]) if pair.read else str(pair.image)
+      yield number, {'image': image, 'mask': mask, 'id': pair.id}
 
 
-def encode_mask(train: np.ndarray) -> io.BytesIO:
-  """Train ids [h w] as a PNG file in memory: given an array, TFDS would encode it with TensorFlow."""
+def encode(pixels: np.ndarray) -> io.BytesIO:
+  """uint8 [h w] or [h w 3] as a PNG file in memory: given an array, TFDS would encode it with TensorFlow."""
   file = io.BytesIO()
-  Image.fromarray(train).save(file, format='PNG')
+  Image.fromarray(pixels).save(file, format='PNG')
   file.seek(0)
   return file

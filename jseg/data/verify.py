@@ -3,7 +3,7 @@
 import pathlib
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -18,12 +18,15 @@ class Pair(NamedTuple):
   """An image file and the mask file that belongs to it.
 
   entry: if the mask is a variable of a .mat file, its name, as matlab.read_index takes it; else empty.
+  read: if the two are frames of larger files, gives image uint8 [h w] or [h w 3] and raw mask uint8 [h w];
+    or raises ValueError.
   """
 
   id: str
   image: pathlib.Path
   mask: pathlib.Path
   entry: str = ''
+  read: Callable[[], tuple[np.ndarray, np.ndarray]] | None = None
 
 
 class Scan(NamedTuple):
@@ -49,18 +52,26 @@ def read_pair(pair: Pair, table: np.ndarray) -> np.ndarray:
   Raises:
     ValueError: the first fault: a broken file, sizes that differ, an id the table does not know.
   """
-  try:
-    with Image.open(pair.image) as image:
-      width, height = image.size
-      image.load()  # opening reads the header only; a truncated file shows here
-  except (OSError, SyntaxError, ValueError, EOFError) as error:
-    raise ValueError(f'{pair.image}: not a readable image ({labels.first_line(error)})') from error
-  raw = matlab.read_index(pair.mask, pair.entry) if pair.entry else labels.read_index(pair.mask)
+  if pair.read:
+    image, raw = pair.read()
+    height, width = image.shape[:2]
+  else:
+    height, width = _image_size(pair.image)
+    raw = matlab.read_index(pair.mask, pair.entry) if pair.entry else labels.read_index(pair.mask)
   if raw.shape != (height, width):
     raise ValueError(
       f'{pair.mask}: the mask is {raw.shape[0]}x{raw.shape[1]}, its image {height}x{width} (height x width)'
     )
   return labels.remap(raw, table, str(pair.mask))
+
+
+def _image_size(path: pathlib.Path) -> tuple[int, int]:
+  try:
+    with Image.open(path) as image:
+      image.load()  # opening reads the header only; a truncated file shows here
+      return image.height, image.width
+  except (OSError, SyntaxError, ValueError, EOFError) as error:
+    raise ValueError(f'{path}: not a readable image ({labels.first_line(error)})') from error
 
 
 def all_problems(dataset: spec.DatasetSpec, scan: Scan) -> Iterator[str]:

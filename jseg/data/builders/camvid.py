@@ -82,9 +82,7 @@ def open_split(split: str, *, source: str = '', directory: str = '') -> records.
   Raises:
     ValueError: unknown split, nothing prepared, or a fault in the source, naming the file.
   """
-  return prepare.open_split(
-    SPEC, split, splits=tuple(SPLITS), scan=scan, source=source, directory=directory
-  )
+  return prepare.open_split(SPEC, split, splits=tuple(SPLITS), scan=scan, source=source, directory=directory)
 
 
 def scan(source: str) -> verify.Scan:
