@@ -36,10 +36,11 @@ def bit_palette(count: int, first: int = 0) -> tuple[tuple[int, int, int], ...]:
 
   Source: VOCdevkit, VOClabelcolormap.m. Colour 0 is black.
   """
-  return tuple(
-    tuple(sum((n >> (3 * place + channel) & 1) << (7 - place) for place in range(3)) for channel in range(3))
-    for n in range(first, first + count)
-  )
+
+  def level(n: int, channel: int) -> int:
+    return sum((n >> (3 * place + channel) & 1) << (7 - place) for place in range(3))
+
+  return tuple((level(n, 0), level(n, 1), level(n, 2)) for n in range(first, first + count))
 
 
 def read_index(file: str | pathlib.Path | bytes, name: str = '') -> np.ndarray:

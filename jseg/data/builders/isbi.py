@@ -9,7 +9,7 @@ import functools
 import pathlib
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageSequence
 
 from jseg.data import labels, layout, prepare, records, spec, verify
 
@@ -92,7 +92,7 @@ def _volume(root: pathlib.Path) -> tuple[list[verify.Pair], list[str]]:
 def _pages(path: pathlib.Path) -> int:
   try:
     with Image.open(path) as volume:
-      return volume.n_frames
+      return sum(1 for _ in ImageSequence.Iterator(volume))
   except (OSError, SyntaxError, ValueError, EOFError) as error:
     raise ValueError(f'{path}: not a readable volume ({labels.first_line(error)})') from error
 
