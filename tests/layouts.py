@@ -17,7 +17,9 @@ def image(path, shape, mode='RGB'):
   path.parent.mkdir(parents=True, exist_ok=True)
   if mode == 'L':
     colour = colour[:1] * 3
-  Image.new('RGB', shape[::-1], colour).convert(mode).save(path, **({'quality': 95} if path.suffix == '.jpg' else {}))
+  Image.new('RGB', shape[::-1], colour).convert(mode).save(
+    path, **({'quality': 95} if path.suffix == '.jpg' else {})
+  )
   return colour
 
 
@@ -124,8 +126,12 @@ def voc_aug(root):
   }
 
 
-CITY_IDS = {7: 0, 8: 1, 11: 2, 12: 3, 13: 4, 17: 5, 19: 6, 20: 7, 21: 8, 22: 9, 23: 10, 24: 11, 25: 12, 26: 13,
-            27: 14, 28: 15, 31: 16, 32: 17, 33: 18}  # fmt: skip
+# fmt: off
+CITY_IDS = {
+  7: 0, 8: 1, 11: 2, 12: 3, 13: 4, 17: 5, 19: 6, 20: 7, 21: 8, 22: 9, 23: 10, 24: 11, 25: 12, 26: 13, 27: 14,
+  28: 15, 31: 16, 32: 17, 33: 18,
+}
+# fmt: on
 
 
 def cityscapes(root):
@@ -164,7 +170,11 @@ def ade20k(root):
 def nyudv2(root):
   """FCN's folder."""
   found = {}
-  for split, names in {'gupta_train': ['5449', '5002'], 'gupta_val': ['5010'], 'test': ['5133', '5001']}.items():
+  for split, names in {
+    'gupta_train': ['5449', '5002'],
+    'gupta_val': ['5010'],
+    'test': ['5133', '5001'],
+  }.items():
     rows = []
     for name in names:
       colour = image(root / 'data' / 'images' / f'img_{name}.png', (12, 16))

@@ -246,7 +246,7 @@ def test_without_h5py_one_line_says_what_to_install(tmp_path, monkeypatch):
     (tmp_path / name).write_bytes(b'')
   monkeypatch.setitem(__import__('sys').modules, 'h5py', None)
   monkeypatch.setattr('importlib.util.find_spec', lambda name: None)
-  with pytest.raises(ValueError, match=r"nyu_depth_v2_labeled.mat is HDF5 and needs h5py; type: pip install"):
+  with pytest.raises(ValueError, match=r'nyu_depth_v2_labeled.mat is HDF5 and needs h5py; type: pip install'):
     builder('nyudv2').open_split('train', source=str(tmp_path))
 
 
