@@ -66,12 +66,12 @@ def words(text):
 
 
 def colours(text):
-  found = re.findall(r'([a-z-]+) (\d+) (\d+) (\d+)', text)
+  found = re.findall(r'([a-z-]+) (\d+) (\d+) (\d+)', ' '.join(text.split()))
   return words(' '.join(f[0] for f in found)), tuple(tuple(map(int, f[1:])) for f in found)
 
 
 def test_cityscapes():
-  rows = [re.fullmatch(r'(\d+)→(\d+) (.+)', row.strip()).groups() for row in CITYSCAPES.split(',')]
+  rows = [re.fullmatch(r'(\d+)→(\d+) (.+)', row).groups() for row in ' '.join(CITYSCAPES.split()).split(', ')]
   assert len(rows) == 19
   table = labels.spec_table(cityscapes.SPEC)
   for raw, train, name in rows:
