@@ -1,6 +1,9 @@
 """Datasets in their true layout, in miniature: what arrives, and what is said when something is amiss."""
 
 import importlib
+import os
+import pathlib
+import sys
 
 import layouts
 import numpy as np
@@ -79,14 +82,19 @@ def test_missing_data_says_what_where_and_how(name, tmp_path):
     module.open_split('all', directory=str(tmp_path))
 
 
-def test_another_folder_is_told_apart(made, tmp_path):
-  module, source, _ = made
+FILES = [case for case in layouts.MAKERS if case != 'isbi as volumes']
+
+
+@pytest.mark.parametrize('case', FILES)
+def test_another_folder_is_told_apart(case, tmp_path):
+  module = builder(case)
+  source = tmp_path / module.SPEC.folder
   (tmp_path / 'empty').mkdir()
   with pytest.raises(ValueError, match=f'not the {module.SPEC.folder} folder, .* not found$'):
     module.open_split('train', source=str(tmp_path / 'empty'))
-  if len(list(source.iterdir())) > 2 or module.SPEC.name != 'isbi':
-    with pytest.raises(ValueError, match=f'not found; use {source}$'):
-      module.open_split('train', source=str(source.parent))
+  layouts.MAKERS[case](source)
+  with pytest.raises(ValueError, match=f'not found; use {source}$'):
+    module.open_split('train', source=str(tmp_path))
 
 
 def refuse(module, source, tmp_path, message):
@@ -95,9 +103,6 @@ def refuse(module, source, tmp_path, message):
   assert '\n' not in str(error.value)
   with pytest.raises(ValueError, match='is not prepared'):
     module.open_split('train', directory=str(tmp_path / 'data'))
-
-
-FILES = [case for case in layouts.MAKERS if case != 'isbi as volumes']
 
 
 def first_pair(module, source):
@@ -172,6 +177,10 @@ def test_lists_that_contradict_each_other_are_refused(tmp_path):
   refuse(voc, source, tmp_path, r'val.txt line 2: 2007_001 is in train.txt too')
   layouts.lines(lists / 'val.txt', ['2007_100', '2007_100'])
   refuse(voc, source, tmp_path, r'val.txt line 2: 2007_100 is listed twice')
+  layouts.lines(lists / 'train.txt', [])
+  refuse(voc, source, tmp_path, r'train.txt: lists no images')
+  (source / 'benchmark_RELEASE' / 'dataset').mkdir(parents=True)
+  refuse(voc, source, tmp_path, r'benchmark_RELEASE/dataset/train.txt is missing')
 
 
 def test_nothing_at_all_is_a_fault(tmp_path):
@@ -244,7 +253,7 @@ def test_the_owners_files_of_nyu(tmp_path):
 def test_without_h5py_one_line_says_what_to_install(tmp_path, monkeypatch):
   for name in ('nyu_depth_v2_labeled.mat', 'splits.mat', 'classMapping40.mat'):
     (tmp_path / name).write_bytes(b'')
-  monkeypatch.setitem(__import__('sys').modules, 'h5py', None)
+  monkeypatch.setitem(sys.modules, 'h5py', None)
   monkeypatch.setattr('importlib.util.find_spec', lambda name: None)
   with pytest.raises(ValueError, match=r'nyu_depth_v2_labeled.mat is HDF5 and needs h5py; type: pip install'):
     builder('nyudv2').open_split('train', source=str(tmp_path))
@@ -273,3 +282,27 @@ def test_a_mask_with_fractions_or_large_ids_is_refused(tmp_path):
     layouts.mat(pair.mask, S=wrong)
     with pytest.raises(ValueError, match=f'{pair.mask}: {message}'):
       verify.read_pair(pair, labels.spec_table(builder('siftflow').SPEC))
+
+
+SOURCES = pathlib.Path(
+  os.environ.get('JSEG_DATA_SOURCES') or pathlib.Path(__file__).resolve().parents[2] / 'shared' / 'data'
+)
+
+
+@pytest.mark.skipif(
+  not (SOURCES / 'isbi_em').is_dir(), reason=f'needs isbi_em in {SOURCES} (set JSEG_DATA_SOURCES)'
+)
+def test_stated_figures_of_isbi_are_those_of_the_real_labels(tmp_path):
+  isbi = builder('isbi')
+  found = isbi.scan(str(SOURCES / 'isbi_em'))
+  assert {split: found.count(split) for split in found.splits} == {'train': 24, 'val': 6, 'trainval': 30}
+  assert not found.problems
+  assert [pair.id for pair in found.pairs['val']] == ['24', '25', '26', '27', '28', '29']
+  table = labels.spec_table(isbi.SPEC)
+  truths = [{'labels': verify.read_pair(pair, table)} for pair in found.pairs['train']]
+  pixels, image_pixels, void = labels.count(truths, 2)
+  assert (tuple(pixels), tuple(image_pixels), void) == (
+    isbi.SPEC.class_pixels,
+    isbi.SPEC.class_image_pixels,
+    0,
+  )

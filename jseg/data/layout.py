@@ -26,7 +26,13 @@ def folder(dataset: spec.DatasetSpec, source: str, needed: Sequence[str]) -> pat
 
 
 def listed(listing: pathlib.Path) -> tuple[dict[str, str], list[str]]:
-  """The first word of each line of a text file -> where it stands ('<file> line <n>'), and what is wrong."""
+  """The first word of each line of a text file -> where it stands ('<file> line <n>'), and what is wrong.
+
+  Raises:
+    ValueError: there is no such file.
+  """
+  if not listing.is_file():
+    raise ValueError(f'{listing} is missing')
   found: dict[str, str] = {}
   problems = []
   for number, line in enumerate(listing.read_text().splitlines(), 1):

@@ -48,7 +48,7 @@ def read_numbers(path: pathlib.Path, variable: str) -> list[int]:
 def need_hdf5(path: pathlib.Path, extra: str) -> None:
   """Raises ValueError if h5py, which reads .mat files of version 7.3, is absent; `extra` installs it."""
   if importlib.util.find_spec('h5py') is None:
-    raise ValueError(f"{path} is HDF5 and needs h5py; type: pip install 'jseg[{extra}]'")
+    raise ValueError(f"{path} is HDF5 and needs h5py; type: pip install -e '.[{extra}]'")
 
 
 def read_frame(path: pathlib.Path, variable: str, index: int) -> np.ndarray:

@@ -7,7 +7,7 @@ Couprie et al. 2013. Two sources are understood:
              Its two lists of 381 and 414 images are both training images here: `train` is the two together,
              `gupta_train` and `gupta_val` are each alone, to choose by without looking at the test set.
   the owners' files, in one folder: nyu_depth_v2_labeled.mat, splits.mat, and classMapping40.mat, which
-             turns their 894 classes into the 40. Needs h5py: pip install 'jseg[nyud]'.
+             turns their 894 classes into the 40. Needs h5py: pip install -e '.[nyud]'.
 """
 
 import functools

@@ -2,7 +2,8 @@
 
 Everingham et al. 2010; SBD: Hariharan et al. 2011, "Semantic contours from inverse detectors". Splits:
 
-  train, val   1,464 / 1,449: the devkit's lists. The test set's labels are not public.
+  train, val   1,464 / 1,449: the devkit's lists; `val` begins with those of seg11valid where they are known.
+               The test set's labels are not public.
   trainaug     10,582: VOC train, then the images of SBD's train and val that are in neither VOC list.
   sbdtrain     8,498: SBD train with SBD's own masks (no void border), on which FCN was trained. 545 of them
                are in `val`: measure on seg11valid.
@@ -108,7 +109,7 @@ def scan(source: str) -> verify.Scan:
 
 def _listed(listing: pathlib.Path, problems: list[str]) -> dict[str, str]:
   found, faults = layout.listed(listing)
-  problems += faults
+  problems += [*faults, *([] if found else [f'{listing}: lists no images'])]
   return found
 
 
