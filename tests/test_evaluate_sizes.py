@@ -2,14 +2,12 @@
 
 import jax
 import numpy as np
-import optax
 import pytest
 import runs
 from flax import linen as nn
 
 from jseg.data.builders import shapes
-from jseg.engine import evaluate, parallel
-from jseg.tasks import semantic
+from jseg.engine import evaluate, parallel, resolve
 
 SIZES = [(32, 32), (48, 32), (24, 40), (32, 32), (17, 23), (48, 32), (31, 64), (32, 32), (20, 20)]
 
@@ -36,12 +34,17 @@ class Mixed:
     return {**example, 'image': example['image'][:h, :w], 'labels': example['labels'][:h, :w]}
 
 
+@pytest.fixture(autouse=True)
+def pointwise(monkeypatch):
+  monkeypatch.setattr(resolve, 'model', lambda config, num_classes: Pointwise())
+
+
 def evaluated(source, batch_size):
   """(what an evaluation found, its protocol, the confusion matrix of the images one by one)."""
-  chosen = {'accumulate': 1, 'ema': 0.0, 'scales': (1.0,), 'flip': False, 'window': ()}
-  task = semantic.make(model=Pointwise(), tx=optax.sgd(0.1), spec=shapes.SPEC, **chosen)
+  config = runs.tiny(**{'eval.batch_size': batch_size})
+  task = resolve.task(config, shapes.SPEC, (32, 32, 3))
   state = task.init(jax.random.key(0), (32, 32, 3))
-  evaluator = evaluate.Evaluator(runs.tiny(**{'eval.batch_size': batch_size}), task, source)
+  evaluator = evaluate.Evaluator(config, task, source)
   result = evaluator(parallel.replicate(state))
   k = shapes.SPEC.num_classes
   alone = np.zeros((k, k), np.int64)
