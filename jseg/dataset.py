@@ -34,8 +34,9 @@ def run(verb: str, name: str, source: str, directory: str) -> int:
   if not source:
     raise ValueError(f'--verb={verb} needs --source, the folder of {name}: {dataset.instructions}')
   if verb == 'prepare':
+    there = module.scan(source).splits
     for split in dataset.split_sizes:
-      count = len(module.open_split(split, source=source, directory=directory))
+      count = len(module.open_split(split, source=source, directory=directory)) if split in there else 'no'
       print(f'{name} {split}: {count} images')
     print(f'{name} is prepared in {spec.data_dir(directory) / name}')
     return 0
@@ -46,7 +47,9 @@ def run(verb: str, name: str, source: str, directory: str) -> int:
   for line in verify.all_problems(dataset, found):
     print(line)
     problems += 1
-  counts = ', '.join(f'{split} {len(pairs)}' for split, pairs in found.pairs.items())
+  counts = ', '.join(
+    f'{split} {found.count(split)}' for split in dataset.split_sizes if split in found.splits
+  )
   print(f'{name}: {counts} images with masks; {problems or "no"} problem{"s" if problems != 1 else ""}')
   return 1 if problems else 0
 

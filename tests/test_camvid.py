@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jseg.data import labels, prepare, verify
+from jseg.data import labels, prepare, records, verify
 from jseg.data.builders import camvid
 
 SIZES = {'train': 3, 'val': 2, 'test': 2}
@@ -81,7 +81,7 @@ def test_jpeg_images_and_palette_masks(tmp_path):
 
 def test_a_copy_is_made_once_and_used_without_its_source(source, tmp_path, monkeypatch):
   open_split('train', source, tmp_path / 'data')
-  monkeypatch.setattr(camvid, 'build', lambda *_: pytest.fail('prepared again'))
+  monkeypatch.setattr(records, 'write', lambda *_: pytest.fail('prepared again'))
   open_split('val', source, tmp_path / 'data')
   monkeypatch.setenv('JSEG_DATA', str(tmp_path / 'data'))
   assert camvid.open_split('test')[0]['id'] == 'test_00'
@@ -201,25 +201,25 @@ def test_a_subset_is_legal_and_said(source, tmp_path, capfd):
 
 
 def _prepare_slowly(source, directory, began):
-  def build(found, partial):
+  def build(dataset, found, partial):
     (partial / 'camvid' / '1.0.0').mkdir(parents=True)
     began.set()
     time.sleep(60)
 
-  camvid.build = build
+  records.write = build
   open_split('train', source, directory)
 
 
 def _prepare_and_count(source, directory, counter):
-  whole = camvid.build
+  whole = records.write
 
-  def build(found, partial):
+  def build(dataset, found, partial):
     with counter.get_lock():
       counter.value += 1
     time.sleep(0.5)
-    whole(found, partial)
+    whole(dataset, found, partial)
 
-  camvid.build = build
+  records.write = build
   assert len(open_split('train', source, directory)) == 3
 
 

@@ -124,12 +124,37 @@ def test_any_sizes_one_at_a_time():
   assert [b['labels'].shape for b in batches] == [(1, *s) for s in sizes]
 
 
-def test_sizes_that_differ_in_a_batch_are_named():
-  with pytest.raises(ValueError, match=r'n0 is 4x6, n1 is 5x5.*set eval.batch_size=1') as error:
-    list(pipeline.eval_batches(Numbers(2, [(4, 6), (5, 5)]), batch_size=2))
+def test_training_sizes_that_differ_in_a_batch_are_named():
+  with pytest.raises(ValueError, match=r'n\d is .*x.*, n\d is .*x.* set data.crop') as error:
+    take(1, source=Numbers(4, [(4, 6), (5, 5)] * 2), augment=None)
   assert '\n' not in str(error.value)
-  with pytest.raises(ValueError, match='set data.crop'):
-    take(1, source=Numbers(4, [(4, 6), (5, 5)] * 2))
+
+
+def test_evaluation_fills_sizes_that_differ():
+  sizes = [(40, 6), (5, 33), (7, 2), (7, 2), (9, 9)]
+  batches = list(pipeline.eval_batches(Numbers(5, sizes), batch_size=2))
+  assert [b['image'].shape for b in batches] == [(2, 64, 64, 3), (2, 7, 2, 3), (2, 9, 9, 3)]
+  for batch in batches:
+    for i, image, truth in zip(batch['index'], batch['image'], batch['labels'], strict=True):
+      if i < 0:
+        continue
+      h, w = sizes[i]
+      assert (truth[:h, :w] == i % 3).all() and (truth == 255).sum() == truth.size - h * w
+      assert (image == i).all()  # the mean colour of an image of one colour
+
+
+def test_processes_fill_to_the_same_size():
+  sizes = [(40, 6), (40, 6), (5, 33), (5, 33)]
+  everywhere = np.array(sizes, np.int32)
+  shares = [
+    list(
+      pipeline.eval_batches(
+        Numbers(4, sizes), batch_size=4, process_index=p, process_count=2, gather=lambda _: everywhere
+      )
+    )
+    for p in range(2)
+  ]
+  assert [share[0]['image'].shape for share in shares] == [(2, 64, 64, 3)] * 2
 
 
 @pytest.mark.parametrize('threads', [0, 2])

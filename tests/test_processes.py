@@ -1,7 +1,10 @@
 """Several processes: two with two devices each are one with four, in losses, files and resuming."""
 
+import json
 import subprocess
+import sys
 
+import layouts
 import numpy as np
 import pytest
 import runs
@@ -52,3 +55,44 @@ def test_bad_input_ends_every_process_with_one_line(tmp_path):
   assert done.returncode != 0
   assert 'data.batch_size is 6' in done.stdout + done.stderr
   assert 'Traceback' not in done.stdout + done.stderr
+
+
+SEVERAL_SIZES = """
+from configs import base
+
+
+def get_config(arg=''):
+  config = base.get_config()
+  config.model = base.section(name='unet', width=4, depth=2, padding='same', norm='bn')
+  config.data.name, config.data.batch_size, config.data.crop = 'ade20k', 4, (16, 16)
+  config.train.steps, config.eval.batch_size = 1, 4
+  return base.variant(config, arg)
+"""
+
+
+def test_images_of_several_sizes_are_measured_alike(tmp_path):
+  layouts.ade20k(tmp_path / 'ADEChallengeData2016')
+  config, workdir = tmp_path / 'config.py', tmp_path / 'run'
+  config.write_text(SEVERAL_SIZES)
+  data = [f'--config.data.source={tmp_path}/ADEChallengeData2016', f'--config.data.dir={tmp_path}/data']
+  train = [sys.executable, '-m', 'jseg.main', f'--config={config}', f'--workdir={workdir}', *data]
+  done = subprocess.run(
+    train, cwd=runs.REPO, env=runs.environment(4), capture_output=True, text=True, timeout=600, check=False
+  )
+  assert done.returncode == 0, done.stderr
+  (result,) = (workdir / 'results').glob('*.json')
+  alone = json.loads(result.read_text())
+  result.unlink()
+
+  environment = runs.environment(2) | {'PYTHON': sys.executable}
+  environment.pop('JAX_NUM_CPU_DEVICES')
+  # The second process has only rows that fill up, of another size than the first one's largest.
+  done = subprocess.run(
+    ['bash', str(runs.REPO / 'launch' / 'local.sh'), '2', '--mode=evaluate', f'--workdir={workdir}'],
+    cwd=runs.REPO, env=environment, capture_output=True, text=True, timeout=600, check=False,
+  )  # fmt: skip
+  assert done.returncode == 0, done.stdout + done.stderr
+  together = json.loads(result.read_text())
+  assert together['protocol'] == alone['protocol']
+  assert together['protocol']['sizes'] == 'filled up within batches of 4'
+  np.testing.assert_array_equal(together['confusion'], alone['confusion'])

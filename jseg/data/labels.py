@@ -27,8 +27,20 @@ def remap_table(train_ids: Mapping[int, int], void: Sequence[int] = ()) -> np.nd
 
 
 def spec_table(dataset: spec.DatasetSpec) -> np.ndarray:
-  """The table of a dataset whose files count the classes 0, 1, 2, ... themselves."""
-  return remap_table({i: i for i in range(dataset.num_classes)}, dataset.raw_void)
+  """The table of a dataset: raw ids, as its owners' files have them, to train ids."""
+  return remap_table(dataset.train_ids or {i: i for i in range(dataset.num_classes)}, dataset.raw_void)
+
+
+def bit_palette(count: int, first: int = 0) -> tuple[tuple[int, int, int], ...]:
+  """Colours first, first + 1, ... of PASCAL VOC's map, which spreads a number's bits over red, green, blue.
+
+  Source: VOCdevkit, VOClabelcolormap.m. Colour 0 is black.
+  """
+
+  def level(n: int, channel: int) -> int:
+    return sum((n >> (3 * place + channel) & 1) << (7 - place) for place in range(3))
+
+  return tuple((level(n, 0), level(n, 1), level(n, 2)) for n in range(first, first + count))
 
 
 def read_index(file: str | pathlib.Path | bytes, name: str = '') -> np.ndarray:

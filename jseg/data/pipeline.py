@@ -16,6 +16,10 @@ from jseg.data import labels, spec
 from jseg.typing import IGNORE_LABEL, Batch
 
 Augmentation = Callable[[spec.Example, np.random.Generator], spec.Example]
+Gather = Callable[[np.ndarray], np.ndarray]
+
+# Filled-up sizes are multiples of this, so that few are compiled for; every network here halves five times.
+STRIDE = 32
 
 
 def train_batches(
@@ -67,7 +71,7 @@ def train_batches(
   def position(i: int) -> int:
     return (start + i // rows) * batch_size + process_index * rows + i % rows
 
-  return _batches(_Picked(examples, position, sys.maxsize), rows, threads, prefetch, 'set data.crop')
+  return _batches(_Picked(examples, position, sys.maxsize), rows, threads, prefetch, _stack)
 
 
 def eval_batches(
@@ -78,25 +82,28 @@ def eval_batches(
   process_count: int = 1,
   threads: int = 4,
   prefetch: int = 8,
+  gather: Gather | None = None,
 ) -> Generator[Batch, None, None]:
   """This process's rows of the split in order: every example once over all processes.
 
   Each process yields the same number of batches. Rows past the end are padding: image 0, labels void, valid
-  False, index -1.
+  False, index -1. If the images of a global batch differ in size, each is filled up at bottom and right, with
+  its mean colour and void, to the largest height and width among them, rounded up to multiples of STRIDE.
 
   Args:
-    source: the split; its images need one size, unless one example makes a batch.
+    source: the split.
     batch_size: rows of the global batch; a multiple of `process_count`.
     process_index: in [0, process_count).
     process_count: processes that share each batch.
     threads: reading threads of this process; 0 reads in the caller.
     prefetch: examples read ahead.
+    gather: joins each process's sizes [rows 2] to those of the global batch; needed by several processes.
 
   Returns:
     A generator of batches as `train_batches` gives them; `close()` ends its threads.
 
   Raises:
-    ValueError: as for `train_batches`.
+    ValueError: as for `train_batches`, but sizes may differ.
   """
   rows = _rows(source, batch_size, process_index, process_count)
   _check_readers(threads, prefetch)
@@ -107,7 +114,11 @@ def eval_batches(
 
   padded = _Padded(_Named(source))
   examples = _Picked(grain.MapDataset.source(padded), position, batches * rows)
-  return _batches(examples, rows, threads, prefetch, 'set eval.batch_size=1')
+
+  def stack(chosen: list[spec.Example]) -> Batch:
+    return _stack(_filled(chosen, gather))
+
+  return _batches(examples, rows, threads, prefetch, stack)
 
 
 def ids(source: spec.Source, index: Sequence[int] | np.ndarray) -> list[str]:
@@ -199,7 +210,11 @@ def _check_readers(threads: int, prefetch: int) -> None:
 
 
 def _batches(
-  examples: grain.MapDataset, rows: int, threads: int, prefetch: int, remedy: str
+  examples: grain.MapDataset,
+  rows: int,
+  threads: int,
+  prefetch: int,
+  stack: Callable[[list[spec.Example]], Batch],
 ) -> Generator[Batch, None, None]:
   """Reads `examples` ahead and stacks each `rows` of them. Its length is a multiple of `rows`."""
   cv2.setNumThreads(0)  # the threads here are the parallelism; OpenCV's own would fight them for cores
@@ -208,21 +223,39 @@ def _batches(
   )
   try:
     for first in iterator:
-      yield _stack([first, *(next(iterator) for _ in range(rows - 1))], remedy)
+      yield stack([first, *(next(iterator) for _ in range(rows - 1))])
   except ValueError as error:  # Grain appends lines of its own to the message
     raise ValueError(labels.first_line(error)) from error
   finally:
     iterator.close()
 
 
-def _stack(examples: list[spec.Example], remedy: str) -> Batch:
+def _filled(examples: list[spec.Example], gather: Gather | None) -> list[spec.Example]:
+  """The examples, filled up to one size if those of the global batch differ."""
+  sizes = np.array([e['labels'].shape for e in examples], np.int32)
+  everywhere = sizes if gather is None else gather(sizes)
+  if (everywhere == everywhere[0]).all():
+    return examples
+  height, width = (int(n) for n in -(-everywhere.max(axis=0) // STRIDE) * STRIDE)
+  filled = []
+  for example in examples:
+    h, w = example['labels'].shape
+    image = np.empty((height, width, 3), np.uint8)
+    image[:] = np.rint(cv2.mean(example['image'])[:3]).astype(np.uint8)
+    truth = np.full((height, width), IGNORE_LABEL, np.uint8)
+    image[:h, :w], truth[:h, :w] = example['image'], example['labels']
+    filled.append({**example, 'image': image, 'labels': truth})
+  return filled
+
+
+def _stack(examples: list[spec.Example]) -> Batch:
   first = examples[0]
   for example in examples[1:]:
     if example['image'].shape != first['image'].shape:
       (h, w), (h2, w2) = first['image'].shape[:2], example['image'].shape[:2]
       raise ValueError(
         f'data: images of one batch differ in size: {first["id"]} is {h}x{w}, {example["id"]} is {h2}x{w2}'
-        f' (height x width); {remedy}'
+        ' (height x width); set data.crop'
       )
   index = np.array([e['index'] for e in examples], np.int32)
   return {

@@ -12,101 +12,88 @@ import os
 import pathlib
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
-import cv2
 import numpy as np
-import tensorflow_datasets as tfds
 
-from jseg.data import labels, spec, verify
+from jseg.data import records, spec, verify
 
 STAMP = 'prepared.json'
 
 
-class PreparedSource:
-  """A split of a prepared copy; a Source. Its order is that of the owners' lists.
-
-  Args:
-    folder: the TFDS folder of one version, with features image, mask and id.
-    split: a split of it, or several joined by '+'.
-  """
-
-  def __init__(self, folder: pathlib.Path, split: str):
-    skip = {'image': tfds.decode.SkipDecoding(), 'mask': tfds.decode.SkipDecoding()}
-    builder = tfds.builder_from_directory(folder)
-    # TFDS's logging decorator hides the signature from the checker.
-    self._records = builder.as_data_source(split, decoders=skip)  # pyright: ignore[reportCallIssue]
-    self._folder = folder
-
-  def __len__(self) -> int:
-    """The number of examples."""
-    return len(self._records)
-
-  def __getitem__(self, index: int) -> spec.Example:
-    """Reads and decodes one example.
-
-    Raises:
-      ValueError: the record cannot be decoded.
-    """
-    record = self._records[index]
-    name = record['id'].decode() if isinstance(record['id'], bytes) else str(record['id'])
-    # Masks lie on the pixel grid as stored, so an orientation tag must not turn the image.
-    image = cv2.imdecode(
-      np.frombuffer(record['image'], np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
-    )
-    if image is None:
-      raise ValueError(f'{self._folder}: the image of {name} cannot be decoded; prepare the dataset again')
-    return {'image': image, 'labels': labels.read_index(record['mask'], name), 'id': name, 'index': index}
-
-
-def ensure(
+def open_split(
   dataset: spec.DatasetSpec,
-  version: str,
+  split: str,
   *,
+  splits: Sequence[str],
+  scan: Callable[[str], verify.Scan],
   source: str,
   directory: str,
-  scan: Callable[[str], verify.Scan],
-  build: Callable[[verify.Scan, pathlib.Path], None],
-) -> pathlib.Path:
-  """The folder of a dataset's prepared copy, made first if `source` asks for it and it is not there yet.
+  table: np.ndarray | None = None,
+) -> records.PreparedSource:
+  """A split of a dataset's prepared copy, which is made first if need be; what builders' open_split does.
 
   Args:
     dataset: its spec.
-    version: of the way it is prepared; another one makes a new copy.
+    split: which one.
+    splits: all that exist.
+    scan: lists a source folder.
+    source: the owners' folder; empty: use the copy that is prepared.
+    directory: where the copy lives; empty: $JSEG_DATA, else ~/.cache/jseg.
+    table: other train ids than the stored ones, see records.PreparedSource.
+
+  Raises:
+    ValueError: unknown split, nothing prepared, or a fault in the source, naming the file.
+  """
+  if split not in splits:
+    raise ValueError(f"split '{split}' is unknown for {dataset.name}; there are: {', '.join(splits)}")
+  folder, parts = ensure(dataset, source=source, directory=directory, scan=scan)
+  if split not in parts:
+    raise ValueError(
+      f"{dataset.name}: split '{split}' was not among what {folder} was made from; {dataset.instructions}"
+    )
+  return records.PreparedSource(folder, parts[split], table)
+
+
+def ensure(
+  dataset: spec.DatasetSpec, *, source: str, directory: str, scan: Callable[[str], verify.Scan]
+) -> tuple[pathlib.Path, dict[str, str]]:
+  """A dataset's prepared copy, made first if `source` asks for it and it is not there yet.
+
+  Args:
+    dataset: its spec.
     source: the owners' folder; empty: whatever copy there is.
     directory: where copies live, as in `spec.data_dir`.
     scan: lists a source folder.
-    build: writes the TFDS folder `<second argument>/<name>/<version>`.
+
+  Returns:
+    Its TFDS folder, and the TFDS split (or several joined by '+') of each split.
 
   Raises:
     ValueError: no source and no copy, or something is wrong with the source.
   """
   root = spec.data_dir(directory)
   home = root / dataset.name
+  folder = home / dataset.version
   if not source:
-    if _stamp(home)['version'] != version:
+    stamp = _stamp(home)
+    if stamp['version'] != dataset.version or not stamp['splits']:
       raise ValueError(f'{dataset.name} is not prepared in {root}: {dataset.instructions}')
-    return home / version
+    return folder, stamp['splits']
   found = scan(source)
-  wanted = {'version': version, 'digest': digest(found, source)}
+  splits = dict(found.splits)
+  wanted = {'version': dataset.version, 'digest': digest(found, source), 'splits': splits}
   if _matches(home, wanted):
-    return home / version
+    return folder, splits
   root.mkdir(parents=True, exist_ok=True)
   with lock(root / f'.{dataset.name}.lock', dataset.name):
     if not _matches(home, wanted):  # else another process made it while this one waited
-      _make(
-        dataset, found, {**wanted, 'source': str(pathlib.Path(source).expanduser().absolute())}, home, build
-      )
-  return home / version
+      _make(dataset, found, {**wanted, 'source': str(pathlib.Path(source).expanduser().absolute())}, home)
+  return folder, splits
 
 
-def _make(
-  dataset: spec.DatasetSpec,
-  found: verify.Scan,
-  stamp: dict[str, str],
-  home: pathlib.Path,
-  build: Callable[[verify.Scan, pathlib.Path], None],
-) -> None:
+def _make(dataset: spec.DatasetSpec, found: verify.Scan, stamp: dict[str, Any], home: pathlib.Path) -> None:
   """Builds beside `home` and renames; under the lock, so leftovers are those of killed processes."""
   if found.problems:
     more = f' (and {len(found.problems) - 1} more problems)' if len(found.problems) > 1 else ''
@@ -117,7 +104,8 @@ def _make(
   for leftover in (partial, old):
     shutil.rmtree(leftover, ignore_errors=True)
   try:
-    build(found, partial)
+    with open(os.devnull, 'w') as nowhere, contextlib.redirect_stdout(nowhere):
+      records.write(dataset, found, partial)
     (partial / dataset.name / STAMP).write_text(json.dumps(stamp, indent=1))
     if home.exists():
       home.rename(old)
@@ -127,24 +115,12 @@ def _make(
       shutil.rmtree(leftover, ignore_errors=True)
 
 
-def run_builder(builder: tfds.core.GeneratorBasedBuilder, partial: pathlib.Path) -> None:
-  """Runs a TFDS builder: no network, no message on stdout, nothing outside `partial`.
-
-  Raises:
-    ValueError: what the builder's generator raised, on one line.
-  """
-  options = tfds.download.DownloadConfig(try_download_gcs=False)
-  tfds.disable_progress_bar()
-  with open(os.devnull, 'w') as nowhere, contextlib.redirect_stdout(nowhere):
-    builder.download_and_prepare(download_dir=str(partial / 'downloads'), download_config=options)
-
-
 def digest(found: verify.Scan, source: str) -> str:
   """A hash over names, sizes and modification times of the files a scan found, relative to the source."""
   root = pathlib.Path(source).expanduser().absolute()
   lines = [f'{split} {pair.id}' for split, pairs in found.pairs.items() for pair in pairs]
   lines += sorted(found.problems)
-  for path in _files(found):
+  for path in dict.fromkeys(_files(found)):
     state = path.stat()
     lines.append(f'{path.relative_to(root)} {state.st_size} {state.st_mtime_ns}')
   return hashlib.sha256('\n'.join(lines).encode()).hexdigest()
@@ -157,14 +133,15 @@ def _files(found: verify.Scan) -> Iterable[pathlib.Path]:
       yield pair.mask
 
 
-def _stamp(home: pathlib.Path) -> dict[str, str]:
+def _stamp(home: pathlib.Path) -> dict[str, Any]:
+  nothing = {'version': '', 'digest': '', 'splits': {}}
   try:
-    return {'version': '', 'digest': ''} | json.loads((home / STAMP).read_text())
+    return nothing | json.loads((home / STAMP).read_text())
   except (OSError, ValueError):  # not there, or not ours
-    return {'version': '', 'digest': ''}
+    return nothing
 
 
-def _matches(home: pathlib.Path, wanted: dict[str, str]) -> bool:
+def _matches(home: pathlib.Path, wanted: dict[str, Any]) -> bool:
   stamp = _stamp(home)
   return all(stamp[key] == value for key, value in wanted.items())
 

@@ -34,13 +34,16 @@ class DatasetSpec:
     classes: names by train id.
     palette: RGB 0..255 by train id, for pictures.
     raw_void: ids in the owners' files that mean void.
+    train_ids: raw id -> train id; empty: the owners' files count the classes 0, 1, 2, ... themselves.
     split_sizes: examples by split.
     class_pixels: training pixels of each class; empty if not counted.
     class_image_pixels: pixels (void included) of the training images where the class occurs.
     void_pixels: training pixels that are void.
     weights: published lists of class weights by name.
     source: where the figures above come from.
-    instructions: where its owners give it, and what to type then; empty if nothing has to be fetched.
+    owners: what to get from where, and under which conditions; empty if nothing has to be fetched.
+    folder: what the folder is called that is the source then.
+    version: of the way it is prepared; another one makes a new copy.
   """
 
   name: str
@@ -54,7 +57,10 @@ class DatasetSpec:
   void_pixels: int = 0
   weights: Mapping[str, tuple[float, ...]] = dataclasses.field(default_factory=dict)
   source: str = ''
-  instructions: str = ''
+  owners: str = ''
+  folder: str = ''
+  version: str = '1.0.0'
+  train_ids: Mapping[int, int] = dataclasses.field(default_factory=dict)
 
   def __post_init__(self):
     counts = {'class_pixels': self.class_pixels, 'class_image_pixels': self.class_image_pixels}
@@ -67,6 +73,16 @@ class DatasetSpec:
   def num_classes(self) -> int:
     """Classes that are learned and measured; void is none of them."""
     return len(self.classes)
+
+  @property
+  def instructions(self) -> str:
+    """Where to get it, what to type then, and what runs without it; empty if nothing has to be fetched."""
+    if not self.owners:
+      return ''
+    return (
+      f'get {self.owners}, then type: python -m jseg.dataset --verb=prepare --name={self.name} '
+      f'--source=PATH/TO/{self.folder}; --config=CONFIG.py:quick runs now, on drawn shapes'
+    )
 
   def class_weights(self, rule: str) -> tuple[float, ...]:
     """Loss weights by train id, from the training pixels.

@@ -3,30 +3,47 @@
 import pathlib
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
 import numpy as np
 from PIL import Image
 
-from jseg.data import labels, spec
+from jseg.data import labels, matlab, spec
 
 T = TypeVar('T')
 
 
 class Pair(NamedTuple):
-  """An image file and the mask file that belongs to it."""
+  """An image file and the mask file that belongs to it.
+
+  entry: if the mask is a variable of a .mat file, its name, as matlab.read_index takes it; else empty.
+  read: if the two are frames of larger files, gives image uint8 [h w] or [h w 3] and raw mask uint8 [h w];
+    or raises ValueError.
+  """
 
   id: str
   image: pathlib.Path
   mask: pathlib.Path
+  entry: str = ''
+  read: Callable[[], tuple[np.ndarray, np.ndarray]] | None = None
 
 
 class Scan(NamedTuple):
-  """What a source folder holds, by its lists and names alone: pairs by split, and what is wrong with them."""
+  """What a source folder holds, by its lists and names alone.
+
+  pairs: of each part, which the copy keeps as a TFDS split; parts have no pair in common, none is empty.
+  problems: what is wrong with lists and names, a line each.
+  splits: the part, or several joined by '+', of each split that this source has.
+  """
 
   pairs: Mapping[str, Sequence[Pair]]
   problems: Sequence[str]
+  splits: Mapping[str, str]
+
+  def count(self, split: str) -> int:
+    """Examples in a split."""
+    return sum(len(self.pairs[part]) for part in self.splits[split].split('+'))
 
 
 def read_pair(pair: Pair, table: np.ndarray) -> np.ndarray:
@@ -35,18 +52,26 @@ def read_pair(pair: Pair, table: np.ndarray) -> np.ndarray:
   Raises:
     ValueError: the first fault: a broken file, sizes that differ, an id the table does not know.
   """
-  try:
-    with Image.open(pair.image) as image:
-      width, height = image.size
-      image.load()  # opening reads the header only; a truncated file shows here
-  except (OSError, SyntaxError, ValueError, EOFError) as error:
-    raise ValueError(f'{pair.image}: not a readable image ({labels.first_line(error)})') from error
-  raw = labels.read_index(pair.mask)
+  if pair.read:
+    image, raw = pair.read()
+    height, width = image.shape[:2]
+  else:
+    height, width = _image_size(pair.image)
+    raw = matlab.read_index(pair.mask, pair.entry) if pair.entry else labels.read_index(pair.mask)
   if raw.shape != (height, width):
     raise ValueError(
       f'{pair.mask}: the mask is {raw.shape[0]}x{raw.shape[1]}, its image {height}x{width} (height x width)'
     )
   return labels.remap(raw, table, str(pair.mask))
+
+
+def _image_size(path: pathlib.Path) -> tuple[int, int]:
+  try:
+    with Image.open(path) as image:
+      image.load()  # opening reads the header only; a truncated file shows here
+      return image.height, image.width
+  except (OSError, SyntaxError, ValueError, EOFError) as error:
+    raise ValueError(f'{path}: not a readable image ({labels.first_line(error)})') from error
 
 
 def all_problems(dataset: spec.DatasetSpec, scan: Scan) -> Iterator[str]:
@@ -62,12 +87,13 @@ def all_problems(dataset: spec.DatasetSpec, scan: Scan) -> Iterator[str]:
 
 
 def size_warnings(dataset: spec.DatasetSpec, scan: Scan) -> list[str]:
-  """A line for every split whose size is not the published one: legal for a subset, but not comparable."""
-  return [
-    f'{dataset.name}: warning: {split} has {len(pairs)} images, published are {dataset.split_sizes[split]}'
-    for split, pairs in scan.pairs.items()
-    if pairs and len(pairs) != dataset.split_sizes[split]
-  ]
+  """A line for every split that is absent or not of the published size: legal, but not comparable."""
+  lines = []
+  for split, published in dataset.split_sizes.items():
+    count = scan.count(split) if split in scan.splits else 0
+    if count != published:
+      lines.append(f'{dataset.name}: warning: {split} has {count} images, published are {published}')
+  return lines
 
 
 def progress(items: Sequence[T], label: str, every: float = 2.0) -> Iterable[T]:

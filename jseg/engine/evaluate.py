@@ -54,6 +54,7 @@ class Evaluator:
     self._step = parallel.pmapped(task.eval_step)
     image = jax.ShapeDtypeStruct((1, *self.source[0]['image'].shape), np.uint8)
     self._image = image
+    self._filled = False
 
   def check(self, state: TrainState) -> None:
     """Raises the network's ValueError for an image size it cannot take, without compiling anything."""
@@ -76,10 +77,16 @@ class Evaluator:
       process_count=jax.process_count(),
       threads=self._config.data.threads,
       prefetch=self._config.data.prefetch,
+      gather=self._gather,
     )
 
+  def _gather(self, sizes: np.ndarray) -> np.ndarray:
+    everywhere = parallel.gather_rows(sizes)
+    self._filled |= bool((everywhere != everywhere[0]).any())
+    return everywhere
+
   def protocol(self, spec: Any) -> dict[str, Any]:
-    """What has to be equal for two results to be compared."""
+    """What has to be equal for two results to be compared; to be asked for after an evaluation."""
     chosen = self._config.eval
     return {
       'dataset': self._config.data.name,
@@ -91,6 +98,7 @@ class Evaluator:
       'window': list(chosen.window),
       'samples': chosen.samples,
       'resize': 'bilinear, half-pixel centres',
+      'sizes': f'filled up within batches of {self._batch_size}' if self._filled else 'as they are',
       'average': 'one confusion matrix; a class in neither truth nor prediction is left out',
     }
 

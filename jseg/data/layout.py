@@ -1,0 +1,90 @@
+"""Finding a dataset's files: its folder, its lists, and the images and masks that belong together."""
+
+import pathlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from jseg.data import spec, verify
+
+
+def folder(dataset: spec.DatasetSpec, source: str, needed: Sequence[str]) -> pathlib.Path:
+  """The source folder, absolute, once everything in `needed` is found in it.
+
+  Raises:
+    ValueError: there is no folder, or not this one.
+  """
+  root = pathlib.Path(source).expanduser().absolute()
+  if not root.is_dir():
+    raise ValueError(
+      f'{root}: {dataset.name} needs its folder here, but there is none; {dataset.instructions}'
+    )
+  missing = [name for name in needed if not (root / name).exists()]
+  if missing:
+    inner = root / dataset.folder
+    hint = f'; use {inner}' if all((inner / name).exists() for name in needed) else ''
+    raise ValueError(f'{root}: not the {dataset.folder} folder, {", ".join(missing)} not found{hint}')
+  return root
+
+
+def listed(listing: pathlib.Path) -> tuple[dict[str, str], list[str]]:
+  """The first word of each line of a text file -> where it stands ('<file> line <n>'), and what is wrong.
+
+  Raises:
+    ValueError: there is no such file.
+  """
+  if not listing.is_file():
+    raise ValueError(f'{listing} is missing')
+  found: dict[str, str] = {}
+  problems = []
+  for number, line in enumerate(listing.read_text().splitlines(), 1):
+    where, words = f'{listing} line {number}', line.split()
+    if words and words[0] in found:
+      problems.append(f'{where}: {words[0]} is listed twice')
+    elif words:
+      found[words[0]] = where
+  return found, problems
+
+
+def stems(place: pathlib.Path, ending: str) -> set[str]:
+  """Names of the files directly in a folder that end so, without the ending."""
+  return {path.name.removesuffix(ending) for path in place.glob(f'*{ending}')}
+
+
+def paired(
+  ids: Iterable[str],
+  image: Callable[[str], pathlib.Path],
+  mask: Callable[[str], pathlib.Path],
+  *,
+  entry: str = '',
+  where: Mapping[str, str] | None = None,
+) -> tuple[list[verify.Pair], list[str]]:
+  """The pairs of `ids` in their order, and a line for every file that is missing.
+
+  Args:
+    ids: of the images.
+    image: the image file of an id.
+    mask: its mask file.
+    entry: as in verify.Pair.
+    where: what names each id, to begin its line with; None: the partner that is there does.
+  """
+  pairs, problems = [], []
+  for name in ids:
+    pair = verify.Pair(name, image(name), mask(name), entry)
+    absent = [path for path in (pair.image, pair.mask) if not path.is_file()]
+    for path in absent:
+      other = pair.mask if path == pair.image else pair.image
+      problems.append(f'{where[name] if where else other}: {path} is missing')
+    if not absent:
+      pairs.append(pair)
+  return pairs, problems
+
+
+def scanned(
+  pairs: Mapping[str, Sequence[verify.Pair]],
+  problems: Sequence[str],
+  splits: Mapping[str, str],
+  root: pathlib.Path,
+) -> verify.Scan:
+  """The scan, with a line more for every part without images."""
+  empty = [f'{root}: no images found for {part}' for part, found in pairs.items() if not found]
+  # An image without its mask was said already; nothing at all has to be.
+  return verify.Scan(pairs, [*problems, *([] if problems else empty)], splits)
