@@ -330,15 +330,11 @@ def main(_: Sequence[str]) -> None:
 def _run() -> None:
   if _CONFIG.value is None:
     raise ValueError('--config is missing: name a file of configs/')
-  try:
-    size = tuple(int(n) for n in _SIZE.value)
-  except ValueError as error:
-    raise ValueError(f'--size is {",".join(_SIZE.value)}; it must be height,width in pixels') from error
   report = measure(
     _CONFIG.value,
     what=_WHAT.value,
     batch_size=_BATCH_SIZE.value,
-    size=size,
+    size=workdirs.parse_size(_SIZE.value),
     repeats=_REPEATS.value,
     reference=_REFERENCE.value,
   )

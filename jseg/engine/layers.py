@@ -45,8 +45,8 @@ def summarise(model: nn.Module, image_shape: tuple[int, ...]) -> dict[str, Any]:
     layers: a dict for each Layer, in the order of their first call. maps: {name: shape, stride, field} of
     the maps that the network returns by name, and `logits`. parts: {part: parameters, statistics, flops}, a
     part being all top-level modules whose names begin with the same word. Sums: parameters, statistics,
-    flops. output_stride: the largest stride of a layer that does not see the whole image. coarse_field: the
-    field of the last such layer. score_stride: of the last layer with a kernel, in the order of calls, which
+    flops. output_stride: the largest stride of a map that does not see the whole image. coarse_field: the
+    largest field at that stride. score_stride: of the last layer with a kernel, in the order of calls, which
     is where classes are scored last. field: of the logits. None as a field means the whole image.
 
   Raises:
@@ -64,15 +64,14 @@ def summarise(model: nn.Module, image_shape: tuple[int, ...]) -> dict[str, Any]:
     for name, shape in shapes.items()
     if name.startswith('map ')
   }
-  bounded = [layer for layer in layers if layer.field is not None and layer.flops] or layers
-  output_stride = max(layer.stride for layer in bounded)
-  coarse = [layer for layer in bounded if layer.stride == output_stride][-1]
+  bounded = [field for field in found.values() if field.rows is not None]
+  output_stride = max(field.stride for field in bounded)
   return {
     'parameters': sum(layer.parameters for layer in layers),
     'statistics': sum(layer.statistics for layer in layers),
     'flops': sum(layer.flops for layer in layers),
     'output_stride': output_stride,
-    'coarse_field': coarse.field,
+    'coarse_field': max(field.rows or 0 for field in bounded if field.stride == output_stride),
     'score_stride': [layer for layer in layers if layer.flops][-1].stride,
     'field': found['map logits'].rows,
     'parts': parts(layers),

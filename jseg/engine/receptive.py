@@ -22,7 +22,7 @@ _NOTHING = np.int32(2**30)
 # in its middle that must be free of its borders.
 _TALLER, _MIDDLE = (3072, 9216), 1024
 
-# Of the same shape on both sides, but not element by element.
+# Results of the shape of an input, but not made element by element.
 _MIXING = ('cumsum', 'cumprod', 'cummax', 'cummin', 'cumlogsumexp', 'sort', 'conv_general_dilated')
 
 
@@ -223,8 +223,10 @@ def _everything(eqn: Any, values: Sequence[Any], side: int, place: int) -> np.nd
 
 def _elementwise(eqn: Any, values: Sequence[Any], side: int, place: int) -> np.ndarray:
   seeing = [i for i, value in enumerate(values) if isinstance(value, Span)]
-  same = all(eqn.invars[i].aval.shape == eqn.outvars[place].aval.shape for i in seeing)
-  if eqn.primitive.name in _MIXING or not same:
+  out = eqn.outvars[place].aval.shape
+  shapes = [eqn.invars[i].aval.shape for i in seeing]
+  fits = all(len(s) == len(out) and all(n in (1, m) for n, m in zip(s, out, strict=True)) for s in shapes)
+  if eqn.primitive.name in _MIXING or not fits:
     return _everything(eqn, values, side, place)
   return functools.reduce(np.minimum, [values[i][side] for i in seeing])
 
