@@ -219,6 +219,7 @@ def _torch_steps(config: Config, spec: Any, params: Any, batch: Batch) -> dict[s
     momentum=optim.momentum,
     weight_decay=optim.weight_decay,
     class_weights=tuple(spec.class_weights(weights)),
+    losses=chosen['losses'] if 'losses' in chosen else (('logits', 1.0),),
   )
   twin.load(params)
   image, labels = np.array(preprocess.preprocess(batch['image'], rule)), batch['labels']

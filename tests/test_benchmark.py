@@ -71,8 +71,11 @@ def test_without_torch_it_says_so_and_goes_on(monkeypatch, capsys):
 
 
 def test_networks_without_a_twin_are_named():
-  with pytest.raises(ValueError, match="'segnet' has no torch twin; there are: segnet_basic, unet"):
-    torch_twins.make('segnet', 3, 11, {})
+  with pytest.raises(ValueError, match="'resnet' has no torch twin; there are: enet, fc_densenet, .*, unet"):
+    torch_twins.make('resnet', 3, 11, {})
+
+
+TINY_DENSE = dict(growth=2, down=(2, 1), bottom=1, width=4, dropout=0.0)
 
 
 @pytest.mark.parametrize(
@@ -81,7 +84,14 @@ def test_networks_without_a_twin_are_named():
     dict(name='unet', width=4, depth=3, padding='same', norm='bn', dropout=0.0),
     dict(name='unet', width=4, depth=3, dropout=0.0),
     dict(name='segnet_basic', width=8),
+    dict(name='segnet', width=4),
+    dict(name='fcn', width=2, dropout=0.0, at_once=True),
+    dict(name='fcn', width=2, dropout=0.0, stride=16, deconv='learned'),
+    dict(name='fc_densenet', **TINY_DENSE),
+    dict(name='enet', width=8, dropout=(0.0, 0.0)),
+    dict(name='linknet', width=8),
   ],
+  ids=lambda model: ' '.join(map(str, model.values())),
 )
 def test_twins_compute_the_same_loss(model):
   pytest.importorskip('torch')
@@ -93,3 +103,42 @@ def test_twins_compute_the_same_loss(model):
   )
   assert report['train']['loss'] == pytest.approx(report['train']['torch_loss'], rel=1e-5)
   assert report['train']['ratio'] > 0
+
+
+@pytest.mark.parametrize(
+  'name,num_classes,options,parameters',
+  [
+    # Summed from the authors' layers: without PSPNet's auxiliary head, which adds 2,365,205 at 21 classes.
+    ('pspnet', 11, dict(depth=50, aux=False), 46_711_243),
+    ('pspnet', 21, dict(depth=50), 46_716_373 + 2_365_205),
+    ('refinenet', 21, dict(depth=50), 99_060_309),
+  ],
+)
+def test_twins_are_the_published_networks(name, num_classes, options, parameters):
+  torch = pytest.importorskip('torch')
+  with torch.device('meta'):
+    module = torch_twins.make(name, 3, num_classes, options)
+  assert sum(p.numel() for p in module.parameters()) == parameters
+
+
+@pytest.mark.parametrize(
+  'name,options,losses',
+  [
+    ('pspnet', dict(width=4, dropout=0.0), (('logits', 1.0), ('aux', 0.4))),
+    ('refinenet', dict(depth=50, width=4, dropout=0.0), (('score', 1.0),)),
+  ],
+)
+def test_twins_learn_from_the_maps_named(name, options, losses):
+  torch = pytest.importorskip('torch')
+  torch.manual_seed(0)
+  rng = np.random.default_rng(0)
+  image, labels = rng.standard_normal((2, 33, 42, 3)).astype(np.float32), np.zeros((2, 33, 42), np.uint8)
+  labels[:, 20:], labels[:, :, :3] = 1, 255
+  module = torch_twins.make(name, 3, 2, options)
+  twin = torch_twins.twin(
+    module, lr=0.01, momentum=0.9, weight_decay=0.0, class_weights=(1.0, 1.0), losses=losses
+  )
+  steps = [twin.train_step(image, labels) for _ in range(8)]
+  assert min(steps[4:]) < 0.9 * steps[0]
+  counts = twin.eval_step(image, labels)
+  assert counts.shape == (2, 2) and counts.sum() == (labels != 255).sum()

@@ -55,8 +55,9 @@ def summarise(model: nn.Module, image_shape: tuple[int, ...]) -> dict[str, Any]:
   layers = _layers(model, image_shape)
   variables = _shapes(model, image_shape)
   found = receptive.fields(functools.partial(_maps, model), variables, image_shape)
+  nowhere = receptive.Field(None, image_shape[1])  # outputs without rows come after a mean over the image
   for layer in layers:
-    layer.field, layer.stride = found[f'layer {layer.path}']
+    layer.field, layer.stride = found.get(f'layer {layer.path}', nowhere)
   image = jax.ShapeDtypeStruct(image_shape, jnp.float32)
   shapes = jax.eval_shape(functools.partial(_maps, model), variables, image)
   maps = {
@@ -73,7 +74,7 @@ def summarise(model: nn.Module, image_shape: tuple[int, ...]) -> dict[str, Any]:
     'output_stride': output_stride,
     'coarse_field': max(field.rows or 0 for field in bounded if field.stride == output_stride),
     'score_stride': [layer for layer in layers if layer.flops][-1].stride,
-    'field': found['map logits'].rows,
+    'field': found.get('map logits', nowhere).rows,
     'parts': parts(layers),
     'layers': [dataclasses.asdict(layer) for layer in layers],
     'maps': maps,
@@ -143,11 +144,10 @@ def _maps(model: nn.Module, variables: Any, image: Any) -> dict[str, Any]:
 
   def collect(next_function: Any, args: Any, kwargs: Any, context: Any) -> Any:
     y = args[0] if isinstance(context.module, blocks.BatchNorm) else next_function(*args, **kwargs)
-    if context.method_name == '__call__' and isinstance(y, jax.Array):
+    if context.method_name == '__call__' and isinstance(y, jax.Array) and y.ndim == image.ndim:
       maps[f'layer {"/".join(context.module.path)}'] = y
     return y
 
   with nn.intercept_methods(collect):
     logits, out = model.apply(variables, image, train=False)
-  named = {f'map {name}': y for name, y in out.items() if y.ndim == image.ndim}
-  return maps | named | {'map logits': logits}
+  return maps | {f'map {name}': y for name, y in (*out.items(), ('logits', logits)) if y.ndim == image.ndim}

@@ -250,7 +250,7 @@ def _pad(eqn: Any, values: Sequence[Any], side: int, place: int) -> np.ndarray:
     return _everything(eqn, values, side, place)
   x = values[0][side]
   for axis, ends in enumerate(eqn.params['padding_config']):
-    x = _pad_axis(x, axis, *ends)
+    x = _pad_axis(x, axis, *map(int, ends))
   return x
 
 
@@ -258,7 +258,7 @@ def _window(x: np.ndarray, axis: int, size: int, stride: int, pads: Any, inner: 
   """The least over windows along one axis, of `size` entries `step` apart."""
   if x.shape[axis] == 1:
     return x
-  x = _pad_axis(x, axis, *pads, inner - 1)
+  x = _pad_axis(x, axis, int(pads[0]), int(pads[1]), inner - 1)
   count = (x.shape[axis] - (size - 1) * step - 1) // stride + 1
   last = (count - 1) * stride + 1
   views = []
@@ -302,9 +302,7 @@ def _dot_side(eqn: Any, values: Sequence[Any], side: int, me: int) -> np.ndarray
   """What a product sees through its factor `me`; where the other one is known to be zero, nothing."""
   contract, batch = eqn.params['dimension_numbers']
   shapes = [atom.aval.shape for atom in eqn.invars]
-  frees = [
-    [a for a in range(len(shapes[i])) if a not in contract[i] and a not in batch[i]] for i in (0, 1)
-  ]
+  frees = [[a for a in range(len(shapes[i])) if a not in contract[i] and a not in batch[i]] for i in (0, 1)]
   x, other = values[me][side], values[1 - me]
   x = x.transpose(*batch[me], *frees[me], *contract[me])
   head, mine, theirs = len(batch[me]), len(frees[me]), len(frees[1 - me])
