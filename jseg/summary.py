@@ -80,9 +80,9 @@ def text(report: Mapping[str, Any]) -> str:
     rows.append((name, f'{part["parameters"]:,}', f'{part["statistics"]:,}', flops))
   lines += [*_columns(rows, left=1), '']
   lines.append(
-    f'output stride {report["output_stride"]:g}, there the field is {_field(report["coarse_field"])}; classes '
-    f'are scored last at stride {report["score_stride"]:g}; the field of the logits is '
-    f'{_field(report["field"])}'
+    f'output stride {report["output_stride"]:g}, there the field is {_field(report["coarse_field"])}; '
+    f'classes are scored last at stride {report["score_stride"]:g}; '
+    f'the field of the logits is {_field(report["field"])}'
   )
   lines.append('FLOPs: 2 for every multiply-add of (transposed) convolutions and dense layers, nothing else')
   return '\n'.join(lines)

@@ -57,7 +57,8 @@ def summarise(model: nn.Module, image_shape: tuple[int, ...]) -> dict[str, Any]:
   found = receptive.fields(functools.partial(_maps, model), variables, image_shape)
   nowhere = receptive.Field(None, image_shape[1])  # outputs without rows come after a mean over the image
   for layer in layers:
-    layer.field, layer.stride = found.get(f'layer {layer.path}', nowhere)
+    outer = found.get(f'layer {layer.path.rpartition("/")[0]}', nowhere)  # of what a normalisation runs
+    layer.field, layer.stride = found.get(f'layer {layer.path}', outer)
   image = jax.ShapeDtypeStruct(image_shape, jnp.float32)
   shapes = jax.eval_shape(functools.partial(_maps, model), variables, image)
   maps = {
@@ -138,12 +139,12 @@ def _kind(module: nn.Module, kernel: tuple[int, ...]) -> str:
 def _maps(model: nn.Module, variables: Any, image: Any) -> dict[str, Any]:
   """'layer <path>': the output of every module; 'map <name>': of the network, `logits` among them.
 
-  Normalisation is left out: what `batch` gathers from the whole image is no receptive field.
+  Normalisation is left out: the statistics that some kinds gather from the whole image are no receptive field.
   """
   maps = {}
 
   def collect(next_function: Any, args: Any, kwargs: Any, context: Any) -> Any:
-    y = args[0] if isinstance(context.module, blocks.BatchNorm) else next_function(*args, **kwargs)
+    y = args[0] if isinstance(context.module, blocks.Norm) else next_function(*args, **kwargs)
     if context.method_name == '__call__' and isinstance(y, jax.Array) and y.ndim == image.ndim:
       maps[f'layer {"/".join(context.module.path)}'] = y
     return y

@@ -1,4 +1,4 @@
-"""What several twins are made of: normalisation, and the encoders VGG16 and ResNet, with our layers' names."""
+"""What several twins are made of: normalisation, and the encoders VGG16 and ResNet, by our layers' names."""
 
 from typing import Any
 

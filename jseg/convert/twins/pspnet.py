@@ -37,7 +37,7 @@ def pspnet(
   norm: str = 'bn',
   bn_momentum: float = 0.95,
 ) -> Any:
-  """PSPNet (arXiv:1612.01105) as hszhao's prototxts have it: image -> the maps 'logits' and, if any, 'aux'."""
+  """PSPNet (arXiv:1612.01105) as released: image -> the maps 'logits' and, if there is that head, 'aux'."""
   import torch
   from torch import nn
   from torch.nn import functional

@@ -85,7 +85,7 @@ def refinenet(
   bn_momentum: float = 0.9,
   dropout: float = 0.5,
 ) -> Any:
-  """RefineNet (arXiv:1611.06612) as the released models have it: the maps 'logits' and 'score' (a quarter)."""
+  """RefineNet (arXiv:1611.06612) as released: image -> the maps 'logits' and 'score' (a quarter)."""
   from torch import nn
   from torch.nn import functional
 
