@@ -1,15 +1,18 @@
 """The benchmark door: what it reports, what it refuses, and the torch twins where torch is installed."""
 
+import functools
 import sys
 
 import jax
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
+from test_models import variables_of
 
 from configs import unet_shapes
 from jseg import benchmark
 from jseg.convert import torch_twins
+from jseg.engine import resolve
 
 
 def tiny() -> ConfigDict:
@@ -75,23 +78,13 @@ def test_networks_without_a_twin_are_named():
     torch_twins.make('resnet', 3, 11, {})
 
 
-TINY_DENSE = dict(growth=2, down=(2, 1), bottom=1, width=4, dropout=0.0)
-
-
 @pytest.mark.parametrize(
   'model',
   [
     dict(name='unet', width=4, depth=3, padding='same', norm='bn', dropout=0.0),
     dict(name='unet', width=4, depth=3, dropout=0.0),
     dict(name='segnet_basic', width=8),
-    dict(name='segnet', width=4),
-    dict(name='fcn', width=2, dropout=0.0, at_once=True),
-    dict(name='fcn', width=2, dropout=0.0, stride=16, deconv='learned'),
-    dict(name='fc_densenet', **TINY_DENSE),
-    dict(name='enet', width=8, dropout=(0.0, 0.0)),
-    dict(name='linknet', width=8),
   ],
-  ids=lambda model: ' '.join(map(str, model.values())),
 )
 def test_twins_compute_the_same_loss(model):
   pytest.importorskip('torch')
@@ -103,6 +96,37 @@ def test_twins_compute_the_same_loss(model):
   )
   assert report['train']['loss'] == pytest.approx(report['train']['torch_loss'], rel=1e-5)
   assert report['train']['ratio'] > 0
+
+
+@pytest.mark.parametrize(
+  'name,options',
+  [
+    ('segnet', dict(width=4)),
+    ('fcn', dict(width=2, dropout=0.0, at_once=True)),
+    ('fcn', dict(width=2, dropout=0.0, stride=16, deconv='learned')),
+    ('fc_densenet', dict(growth=2, down=(2, 1), bottom=1, width=4, dropout=0.0)),
+    ('enet', dict(width=8, dropout=(0.0, 0.0))),
+    ('linknet', dict(width=8)),
+    ('linknet', dict(width=8, sum_relu=False, decoder_bias=False, decoder_eps=1e-5)),
+  ],
+  ids=str,
+)
+def test_twins_compute_the_same_logits(name, options):
+  """In training mode, by the statistics of the batch, from random parameters."""
+  torch = pytest.importorskip('torch')
+  model = resolve.module('model', name).Model(num_classes=3, **options)
+  image = np.random.default_rng(0).standard_normal((2, 45, 70, 3)).astype(np.float32)
+  variables = variables_of(model, image)
+  apply = jax.jit(functools.partial(model.apply, train=True, mutable=['batch_stats']))
+  (ours, _), _ = apply(variables, image)
+  twin = torch_twins.twin(
+    torch_twins.make(name, 3, 3, options), lr=0.1, momentum=0.9, weight_decay=0.0, class_weights=(1.0,) * 3
+  )
+  twin.load(variables['params'])
+  with torch.no_grad():
+    theirs = twin.module(torch.from_numpy(image.transpose(0, 3, 1, 2).copy())).permute(0, 2, 3, 1).numpy()
+  assert ours.std() > 0
+  np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-3 * float(ours.std()))
 
 
 @pytest.mark.parametrize(

@@ -139,7 +139,7 @@ def _kind(module: nn.Module, kernel: tuple[int, ...]) -> str:
 def _maps(model: nn.Module, variables: Any, image: Any) -> dict[str, Any]:
   """'layer <path>': the output of every module; 'map <name>': of the network, `logits` among them.
 
-  Normalisation is left out: the statistics that some kinds gather from the whole image are no receptive field.
+  Normalisation is left out: statistics that some kinds take over the whole image are no receptive field.
   """
   maps = {}
 
