@@ -16,7 +16,7 @@ from test_models import variables_of
 
 from configs import fcn8s_camvid, segnet_camvid, unet_shapes
 from jseg import summary
-from jseg.engine import layers, receptive
+from jseg.engine import layers, receptive, spans
 from jseg.models import blocks, unet
 from jseg.models.encoders import resnet
 from jseg.ops import pool, resize
@@ -189,7 +189,7 @@ def test_fields_are_what_the_computation_shows(options):
   reached = np.isnan(np.asarray(logits)).any((2, 3))  # [row of the image, row of the logits]
   jaxpr = jax.make_jaxpr(lambda v, x: model.apply(v, x, train=False)[0])(variables, images[:1])
   given = np.arange(rows, dtype=np.int32).reshape(1, -1, 1, 1)
-  values = [*[None] * len(jax.tree.leaves(variables)), receptive.Span(given, -given)]
+  values = [*[None] * len(jax.tree.leaves(variables)), spans.Span(given, -given)]
   (span,) = receptive._run(jaxpr.jaxpr, jaxpr.consts, values)
   first, last = span.first.reshape(-1), -span.last.reshape(-1)
   np.testing.assert_array_equal(first, reached.argmax(0))
@@ -209,6 +209,7 @@ class Mixed(nn.Module):
       'flipped': x[:, ::-1],
       'taken': x[:, 3:-1:2],
       'halves': jnp.concatenate(jnp.split(x, 2, axis=1)[::-1], axis=1),
+      'half': pool.adaptive_avg_pool(x, (2, 2)),
       'pyramid': resize.bilinear(pool.adaptive_avg_pool(x, (2, 2)), x.shape[1:3]),
       'one': pool.adaptive_avg_pool(x, (1, 1)),
       'sum': x + jnp.cumsum(x, axis=1),
@@ -222,11 +223,26 @@ def test_fields_of_operations():
   maps = layers.summarise(Mixed(), (1, 64, 8, 3))['maps']
   fields = {name: entry['field'] for name, entry in maps.items()}
   assert fields == {
-    'logits': 4, 'bilinear': 8, 'nearest': 4, 'flipped': 4, 'taken': 4, 'halves': 4, 'pyramid': None,
-    'one': None, 'sum': None, 'padded': 8, 'constant': 0,
+    'logits': 4, 'bilinear': 8, 'nearest': 4, 'flipped': 4, 'taken': 4, 'halves': 4,
+    'half': None, 'pyramid': None, 'one': None, 'sum': None, 'padded': 8, 'constant': 0,
   }  # fmt: skip
   strides = {name: maps[name]['stride'] for name in ('logits', 'bilinear', 'nearest', 'taken')}
   assert strides == {'logits': 4, 'bilinear': 1, 'nearest': 2, 'taken': 8}
+
+
+class Rematerialised(nn.Module):
+  remat: bool = True
+
+  @nn.compact
+  def __call__(self, image, *, train):
+    layer = blocks.Conv(2, padding=1)
+    x = nn.remat(lambda module, x: module(x))(layer, image) if self.remat else layer(image)
+    return x, {}
+
+
+def test_memory_options_change_nothing():
+  with_it, without = (layers.summarise(Rematerialised(remat), (1, 8, 8, 3)) for remat in (True, False))
+  assert with_it == without and with_it['field'] == 3
 
 
 def test_the_report_of_a_config_is_json_and_reads_well():

@@ -31,7 +31,7 @@ class Layer:
   statistics: int  # other scalars it keeps: running means and variances
   flops: int  # of the whole batch
   stride: float = 0.0  # image rows from one row of the output to the next
-  field: int | None = 0  # image rows that one row of the output sees; None: the whole image
+  field: int | None = 0  # image rows that one row of the output sees; None: the whole image, or a share of it
 
 
 def summarise(model: nn.Module, image_shape: tuple[int, ...]) -> dict[str, Any]:
@@ -47,11 +47,14 @@ def summarise(model: nn.Module, image_shape: tuple[int, ...]) -> dict[str, Any]:
     part being all top-level modules whose names begin with the same word. Sums: parameters, statistics,
     flops. output_stride: the largest stride of a map that does not see the whole image. coarse_field: the
     largest field at that stride. score_stride: of the last layer with a kernel, in the order of calls, which
-    is where classes are scored last. field: of the logits. None as a field means the whole image.
+    is where classes are scored last. field: of the logits. None as a field means the whole image or a
+    share of it.
 
   Raises:
     ValueError: the network does not take images of this size.
   """
+  if 'remat' in {field.name for field in dataclasses.fields(model)}:
+    model = model.clone(remat=False)  # the same network, but its inner maps can be looked at
   layers = _layers(model, image_shape)
   variables = _shapes(model, image_shape)
   found = receptive.fields(functools.partial(_maps, model), variables, image_shape)
@@ -151,4 +154,5 @@ def _maps(model: nn.Module, variables: Any, image: Any) -> dict[str, Any]:
 
   with nn.intercept_methods(collect):
     logits, out = model.apply(variables, image, train=False)
-  return maps | {f'map {name}': y for name, y in (*out.items(), ('logits', logits)) if y.ndim == image.ndim}
+  named: dict[str, Any] = {**out, 'logits': logits}
+  return maps | {f'map {name}': y for name, y in named.items() if y.ndim == image.ndim}
