@@ -219,6 +219,7 @@ def _torch_steps(config: Config, spec: Any, params: Any, batch: Batch) -> dict[s
     momentum=optim.momentum,
     weight_decay=optim.weight_decay,
     class_weights=tuple(spec.class_weights(weights)),
+    losses=chosen['losses'] if 'losses' in chosen else (('logits', 1.0),),
   )
   twin.load(params)
   image, labels = np.array(preprocess.preprocess(batch['image'], rule)), batch['labels']
@@ -330,15 +331,11 @@ def main(_: Sequence[str]) -> None:
 def _run() -> None:
   if _CONFIG.value is None:
     raise ValueError('--config is missing: name a file of configs/')
-  try:
-    size = tuple(int(n) for n in _SIZE.value)
-  except ValueError as error:
-    raise ValueError(f'--size is {",".join(_SIZE.value)}; it must be height,width in pixels') from error
   report = measure(
     _CONFIG.value,
     what=_WHAT.value,
     batch_size=_BATCH_SIZE.value,
-    size=size,
+    size=workdirs.parse_size(_SIZE.value),
     repeats=_REPEATS.value,
     reference=_REFERENCE.value,
   )

@@ -4,9 +4,12 @@ The fixtures in tests/goldens (or in the folder that JSEG_GOLDENS names) hold sa
 reference implementations; each .json names repository, commit, class and arguments in its `source`. Weights
 and inputs are rebuilt from names by golden_rule.py. A file is checked by the row under its stem, in
 golden_networks.py or golden_operators.py; sizes, batch, classes and channels are read from the file.
+JSEG_GOLDEN_REPORT=FILE appends a line of JSON for every network: its stem, how many maps were compared, and
+the largest error of all their samples, in standard deviations of the map.
 """
 
 import json
+import math
 import os
 import pathlib
 from typing import Any
@@ -80,7 +83,19 @@ def test_network(path: pathlib.Path):
     golden_rule.compare(golden, value, output=name, layout=layout, outliers=row.outliers)
     for name, value in maps.items()
   ]
+  _report(path.stem, results)
   assert all(result['ok'] for result in results), [result for result in results if not result['ok']]
+
+
+def _report(stem: str, results: list[dict[str, Any]]) -> None:
+  if 'JSEG_GOLDEN_REPORT' in os.environ:
+    line = {
+      'golden': stem,
+      'maps': len(results),
+      'max_error': max(result.get('max_abs_over_std', math.inf) for result in results),
+    }
+    with open(os.environ['JSEG_GOLDEN_REPORT'], 'a') as file:
+      file.write(json.dumps(line) + '\n')
 
 
 @pytest.mark.parametrize('path', files('train/*.json'))

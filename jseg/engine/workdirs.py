@@ -1,4 +1,4 @@
-"""What the doors of a run share: its folder, its config and flags, and failing in one line."""
+"""What the doors share: a run's folder, its config and flags, and failing in one line."""
 
 import json
 import os
@@ -67,6 +67,17 @@ def _unknown_key(text: str) -> str:
     return f"the config has no key '{hint[2]}'; did you mean '{hint[1]}'?"
   key = re.search(r'(?:Key )?["\'\\]*(\w+)', text.lstrip('\'"'))
   return f"the config has no key '{key[1] if key else text}'; configs/base.py lists all there are"
+
+
+def parse_size(words: Sequence[str]) -> tuple[int, ...]:
+  """--size=height,width as the flag gives it, in pixels; () if it is empty.
+
+  Raises:
+    ValueError: it is something else.
+  """
+  if all(re.fullmatch('0*[1-9][0-9]*', word) for word in words) and len(words) in (0, 2):
+    return tuple(map(int, words))
+  raise ValueError(f'--size is {",".join(words)}; it must be height,width in pixels')
 
 
 def fail(door: str, error: BaseException) -> NoReturn:
