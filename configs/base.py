@@ -18,7 +18,7 @@ def get_config() -> ml_collections.ConfigDict:
   """The defaults: a run that works as it stands (the same-padding U-Net on `shapes`)."""
   config = section()
   config.seed = 0  # everything random follows from it: initial weights, order, augmentation, dropout
-  config.init_from = ''  # weights to start from: a workdir or checkpoint of ours
+  config.init_from = ''  # weights to start from: a workdir, a converted folder, others' file, hf:<repo>
   config.resume = 'auto'  # auto: go on where the workdir stands | must: fail if it is empty | never
   config.model = section(name='unet')  # name: a file in jseg/models; the rest: options of its Model
   config.task = section(name='semantic')  # name: a file in jseg/tasks; the rest: options of its make()
@@ -68,6 +68,7 @@ def eval_section() -> ml_collections.ConfigDict:
     scales=(1.0,),  # test-time scales; class probabilities are averaged
     flip=False,  # average with the mirrored image
     window=(),  # (height, width) of sliding windows in pixels, half overlapping; empty: whole images
+    samples=0,  # stochastic passes, dropout on, whose class probabilities are averaged; 0: none, dropout off
     overlays=8,  # pictures written beside each result: image, truth, prediction
   )
 
@@ -129,7 +130,7 @@ def variant(config: ml_collections.ConfigDict, arg: str | None) -> ml_collection
   config.data.batch_size, config.data.crop, config.data.threads = 8, (size, size), 2
   config.eval.split, config.eval.every, config.eval.batch_size = 'val', 0, 8
   config.train.recalibrate = min(config.train.recalibrate, 1)
-  config.eval.window = ()
+  config.eval.window, config.eval.samples = (), min(config.eval.samples, 2)
   config.optim.accumulate, config.optim.warmup = 1, 0
   config.train.steps, config.train.log_every, config.train.save_every = 3, 1, 2
   config.init_from = ''

@@ -6,8 +6,9 @@ Source of the recipe: fcn.berkeleyvision.org, voc-fcn32s: batch 1, whole images,
 momentum 0.99, weight decay 5e-4, fixed rate 1e-10 for 100,000 iterations, biases at twice the rate without
 decay. VGG16 comes from ImageNet: name its weights in `init_from`; from scratch this recipe does not move.
 Departures: the authors train on the 8,498 images of SBD's train split, here VOC's and SBD's together
-(trainaug, 10,582); images are filled up with void to 500x500, so that one program serves all. Published on the 736 images of seg11valid (VOC 2011 val less SBD train): mean IU 63.6
-(released weights), 62.84 (wkentaro/pytorch-fcn); within 1.0 counts as reproduced.
+(trainaug, 10,582); images are filled up with void to 500x500, so that one program serves all. Published on
+the 736 images of seg11valid (VOC 2011 val less SBD train): mean IU 63.6 (released weights), 62.84
+(wkentaro/pytorch-fcn); within 1.0 counts as reproduced.
 """
 
 from configs import base

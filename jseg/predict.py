@@ -4,7 +4,9 @@
   python -m jseg.predict --workdir=runs/one --images=folder --output=out
 
 For every photo, at its own size: <name>.png, an 8-bit palette image whose values are the class numbers,
-and <name>_overlay.png, the classes' colours over the photo. From Python:
+and <name>_overlay.png, the classes' colours over the photo; of a run with stochastic passes (eval.samples)
+also <name>_uncertainty.png, their variance as 8-bit grey, white being the greatest of that photo, which is
+printed. From Python:
 
   import jseg
   labels = jseg.load('runs/one').predict(image)  # uint8 [h w 3] -> uint8 [h w]
@@ -46,7 +48,8 @@ def _run() -> None:
   run = predictor.load(_WORKDIR.value, _CHECKPOINT.value)
   for number, path in enumerate(paths, 1):
     image = photos.read(path)
-    predictions = run.predict(image)
+    maps = run.maps(image)
+    predictions = maps['predictions']
     label_images.write_index(output / f'{path.stem}.png', predictions, run.spec.palette)
     overlay = label_images.overlay(image, predictions, run.spec.palette)
     Image.fromarray(overlay).save(output / f'{path.stem}_overlay.png')
@@ -54,6 +57,11 @@ def _run() -> None:
     found = ', '.join(
       f'{run.spec.classes[k]} {shares[k]:.0%}' for k in np.argsort(-shares)[:4] if shares[k] > 0
     )
+    if 'uncertainty' in maps:
+      greatest = maps['uncertainty'].max()
+      grey = np.round(255 * maps['uncertainty'] / max(greatest, np.finfo(np.float32).tiny)).astype(np.uint8)
+      Image.fromarray(grey).save(output / f'{path.stem}_uncertainty.png')
+      found += f'; greatest uncertainty {greatest:.3g}'
     print(f'{number}/{len(paths)} {path.name} {image.shape[1]}x{image.shape[0]}: {found}', flush=True)
 
 

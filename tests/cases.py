@@ -6,29 +6,32 @@ import jax
 from flax import linen as nn
 
 from jseg.models import (
+  deconvnet,
   enet,
   fc_densenet,
   fcn,
   fcn_alexnet,
+  fcn_basic,
   fcn_googlenet,
   fcn_resnet,
+  gfrnet,
   linknet,
   pspnet,
   refinenet,
   segnet,
   segnet_basic,
   unet,
+  unet3d,
 )
 from jseg.models.encoders import alexnet, densenet, googlenet, resnet, vgg
 
-_PSPNET = 'the layers of the released prototxt, summed, at 150 classes; 513 a class'
-_THIN = {'width': 4, 'depth': 50}
-_SEMSEG = 'hszhao/semseg, sum over its parameters'
-
 MODULES = {
+  'deconvnet': deconvnet,
   'enet': enet,
   'fc_densenet': fc_densenet,
   'fcn': fcn,
+  'fcn_basic': fcn_basic,
+  'gfrnet': gfrnet,
   'fcn_alexnet': fcn_alexnet,
   'fcn_googlenet': fcn_googlenet,
   'fcn_resnet': fcn_resnet,
@@ -38,6 +41,7 @@ MODULES = {
   'segnet': segnet,
   'segnet_basic': segnet_basic,
   'unet': unet,
+  'unet3d': unet3d,
 }
 
 
@@ -52,8 +56,9 @@ class Network(NamedTuple):
   source: str  # ... and who states that number
   options: dict[str, Any] = {}
   tiny: dict[str, Any] = {'width': 4}  # options that make it small and keep its wiring
-  sizes: tuple[tuple[int, int], ...] = ((1, 1), (33, 47))  # images it takes, odd ones among them
-  refused: tuple[tuple[int, int], ...] = ()  # images it refuses, by a ValueError that names a legal size
+  sizes: tuple[tuple[int, ...], ...] = ((1, 1), (33, 47))  # images it takes, odd ones among them
+  refused: tuple[tuple[int, ...], ...] = ()  # images it refuses, by a ValueError that names a legal size
+  small: tuple[int, ...] = (19, 37)  # the size for the tests that compute
 
   def model(self, **options) -> nn.Module:
     """The network, with its options and these."""
@@ -63,6 +68,9 @@ class Network(NamedTuple):
 _ONERA = 'delta-onera/segnet_pytorch, sum over its parameters; the paper of ENet quotes 29.46M'
 _SEGNET = 'the layers of segnet_inference.prototxt, summed; published as 29.5M'
 _BASIC = 'the layers of segnet_basic_inference.prototxt, summed; published as 1.425M'
+# 7x7 kernels 9,408 + 3 * 200,704, biases and normalisation 768: 612,288 in the encoder. Then decoders of
+# 3,328 (49 + 1 + 2 a channel), or 715 a 1x1 to the classes and 64 k * k an upsampling of k channels.
+_ROWS = "the layers of the paper's text with biases, summed; its table 1 says"
 _JVANVUGT = 'jvanvugt/pytorch-unet, sum over its parameters'
 _UNET = 'jvanvugt/pytorch-unet, 31,030,658 for 1 channel and 2 classes, + 576 a channel and 65 a class'
 _FCN = 'wkentaro/pytorch-fcn, sum over its parameters'
@@ -81,6 +89,9 @@ _TIRAMISU = 'bfortuner/pytorch_tiramisu, sum over its parameters; with the stati
 _SMALL = {'growth': 2, 'down': (2, 1), 'bottom': 1, 'width': 4}
 _LUA = "the layers of the authors' model.lua, summed; published as 11.5M"
 
+_UNET3D = 'published 19,069,955, which counts no normalisation, and its scales and shifts, 4,672'
+_WOLNY = 'wolny/pytorch-3dunet, sum over its parameters'
+_TINY3D = {'width': 2, 'depth': 2}
 _REFINENET = 'DrSleep/refinenet-pytorch, sum over its parameters'
 _REFINE = 'the layers of DrSleep/refinenet-pytorch with that depth, classes or stages of pooling, summed'
 _SMALL_REFINE = {'width': 4, 'depth': 50, 'norm': 'bn'}  # frozen statistics would not move
@@ -88,7 +99,15 @@ _ODD = ((33, 47),)
 
 _ENET = "the layers of the authors' Lua files, summed; published as 0.37M with the statistics"
 
+_DECONVNET = 'the layers of DeconvNet_inference_deploy.prototxt, summed; published as 252M'
+_GFRNET = 'the layers of test_camvid_gate.prototxt, summed'
+
+_PSPNET = 'the layers of the released prototxt, summed, at 150 classes; 513 a class'
+_THIN = {'width': 4, 'depth': 50}
+_SEMSEG = 'hszhao/semseg, sum over its parameters'
+
 NETWORKS = (
+  Network('deconvnet', 'deconvnet', 21, 3, 251_805_653, _DECONVNET, {}, {'width': 2}),
   Network('enet', 'enet', 11, 3, 363_791, _ENET, {}, {'width': 8}),
   Network(
     'enet-encoder', 'enet', 11, 3, 339_575, _ENET, {'decoder': False}, {'width': 8},
@@ -102,6 +121,8 @@ NETWORKS = (
     {'growth': 16, 'down': (5,) * 5, 'bottom': 5}, _SMALL, ((32, 33),),
   ),
   Network('fcdensenet103', 'fc_densenet', 11, 3, 9_322_091, _TIRAMISU, {}, _SMALL, ((45, 70),)),
+  Network('gfrnet', 'gfrnet', 11, 3, 29_194_090, _GFRNET),
+  Network('gfrnet-sum', 'gfrnet', 11, 3, 29_194_090, _GFRNET, {'gate': 'sum'}),
   Network('linknet', 'linknet', 11, 3, 11_535_659, _LUA, {}, {'width': 8}),
   Network(
     'linknet-port', 'linknet', 21, 3, 11_535_957, 'e-lab/pytorch-linknet, sum over its parameters',
@@ -136,17 +157,57 @@ NETWORKS = (
   ),
   Network('segnet', 'segnet', 11, 3, 29_449_355, _ONERA),
   Network('segnet-12', 'segnet', 12, 3, 29_449_932, _SEGNET),
+  Network('segnet-dropout', 'segnet', 11, 3, 29_449_355, _ONERA, {'dropout': 0.5}),
+  Network(
+    'segnet-port', 'segnet', 21, 3, 29_455_167, 'meetshah1995/pytorch-semseg, sum over its parameters',
+    {'score_norm': True, 'ceil_mode': False}, sizes=((32, 32), (33, 47)), refused=((31, 64), (64, 20)),
+    small=(35, 47),
+  ),
   Network('segnet_basic', 'segnet_basic', 11, 3, 1_416_587, _BASIC),
+  Network('segnet_basic-dropout', 'segnet_basic', 11, 3, 1_416_587, _BASIC, {'dropout': 0.5}),
+  Network('segnet_basic-addition', 'segnet_basic', 11, 3, 1_416_587, _BASIC, {'addition': True}),
+  Network(
+    'segnet_basic-single', 'segnet_basic', 11, 3, 626_315, f'{_ROWS} 0.625M', {'filters': 'single'}
+  ),
+  Network('fcn_basic', 'fcn_basic', 11, 3, 646_124, f'{_ROWS} 0.65M'),
+  Network('fcn_basic-noaddition', 'fcn_basic', 11, 3, 643_979, f'{_ROWS} 0.65M', {'addition': False}),
+  Network('fcn_basic-noreduction', 'fcn_basic', 11, 3, 1_661_579, f'{_ROWS} 1.625M', {'reduction': False}),
+  Network(
+    'fcn_basic-noaddition-noreduction', 'fcn_basic', 11, 3, 1_661_579, f'{_ROWS} 1.625M',
+    {'addition': False, 'reduction': False},
+  ),
+  Network(
+    'fcn_basic-bilinear', 'fcn_basic', 11, 3, 613_003, f'{_ROWS} 0.625M',
+    {'upsample': 'bilinear', 'addition': False},
+  ),
   Network('unet', 'unet', 2, 1, 31_030_658, _JVANVUGT, {}, {'width': 2}),
   Network('unet-3-11', 'unet', 11, 3, 31_032_395, _UNET, {}, {'width': 2}, ((5, 120),)),
   Network(
-    'unet-valid', 'unet', 2, 1, 31_030_658, _JVANVUGT, {'border': 'none'}, {'width': 2},
-    sizes=(), refused=((187, 188), (100, 300)),
+    'unet-valid', 'unet', 2, 1, 31_030_658, _JVANVUGT, {'border': 'none'}, {'width': 2, 'depth': 3},
+    sizes=(), refused=((187, 188), (100, 300)), small=(45, 52),
   ),
   Network(
     'unet-same-bn', 'unet', 2, 3, 31_037_698, 'milesial/Pytorch-UNet, sum over its parameters',
     {'padding': 'same', 'norm': 'bn'}, {'width': 2},
     sizes=((16, 16), (45, 61)), refused=((15, 64), (64, 1)),
+  ),
+  Network(
+    'unet3d', 'unet3d', 3, 3, 19_069_955 + 4_672, _UNET3D, {}, {**_TINY3D, 'norm': 'bn'},
+    ((1, 1, 1), (5, 18, 29)), small=(3, 8, 5),
+  ),
+  Network(
+    'unet3d-valid', 'unet3d', 3, 3, 19_069_955 + 4_672, _UNET3D, {'border': 'none', 'norm': 'bn'}, _TINY3D,
+    sizes=(), refused=((91, 92, 92), (92, 200, 60)), small=(18, 21, 20),
+  ),
+  Network(
+    'unet3d-port-bn', 'unet3d', 3, 3, 16_319_779, _WOLNY,
+    {'padding': 'same', 'upsample': 'nearest', 'conv_bias': False, 'norm': 'bn'}, _TINY3D,
+    ((8, 8, 8), (9, 21, 30)), ((7, 8, 8), (16, 16, 1)), (4, 7, 5),
+  ),
+  Network(
+    'unet3d-port-gn', 'unet3d', 2, 1, 16_318_756, _WOLNY,
+    {'padding': 'same', 'upsample': 'nearest', 'conv_bias': False, 'norm': 'gn', 'norm_first': True},
+    {'width': 4, 'depth': 2}, ((8, 8, 8), (9, 21, 30)), ((8, 8, 7),), (4, 7, 5),
   ),
   Network('fcn32s', 'fcn', 21, 3, 134_346_581, _FCN_FROZEN, {'stride': 32}, {'width': 1}),
   Network('fcn16s', 'fcn', 21, 3, 134_357_354, _FCN_FROZEN, {'stride': 16}, {'width': 1}),

@@ -11,6 +11,8 @@ from flax import linen as nn
 
 from jseg.convert import (
   caffe_alexnet,
+  caffe_deconvnet,
+  caffe_gfrnet,
   caffe_googlenet,
   caffe_resnet,
   caffe_segnet,
@@ -24,19 +26,23 @@ from jseg.convert import (
   torch_resnet,
   torch_tiramisu,
   torch_unet,
+  torch_unet3d,
   torch_vgg,
 )
 from jseg.models import (
+  deconvnet,
   enet,
   fc_densenet,
   fcn,
   fcn_alexnet,
+  gfrnet,
   linknet,
   pspnet,
   refinenet,
   segnet,
   segnet_basic,
   unet,
+  unet3d,
 )
 from jseg.models.encoders import alexnet, googlenet, resnet, vgg
 
@@ -74,6 +80,13 @@ def _caffe_segnet_tap(name: str) -> Place:
   return (f'decode{i}_{j}',) if decoder else ('encoder', f'conv{i}_{j}')
 
 
+def _deconvnet_tap(name: str) -> Place:
+  # Recorded before normalisation and ReLU.
+  if name.startswith('conv'):
+    return ('encoder', name)
+  return ('decoder', name.replace('-', '_')) if 'deconv' in name else (name,)
+
+
 def _basic_tap(name: str) -> Place:
   kind, i = re.fullmatch(r'conv(_decode)?(\d)', name).groups()
   return (('decode' if kind else 'encode') + i,)
@@ -99,6 +112,41 @@ def _jvanvugt(arrays: Arrays) -> nn.Module:
     depth=sum(name.endswith('block.0.bias') and name.startswith('down_path') for name in arrays),
     border='none',
   )
+
+
+def _paper3d(arrays: Arrays) -> nn.Module:
+  return unet3d.Model(
+    num_classes=len(arrays['head.bias']),
+    width=len(arrays['down.0.0.0.bias']),
+    depth=sum(name.startswith('down.') and name.endswith('.0.0.bias') for name in arrays),
+    border='none',
+    norm='bn',
+  )
+
+
+def _paper3d_tap(name: str) -> Place:
+  """Theirs counts the steps of the expanding path from the bottom."""
+  kind, i = name.split('.')
+  return {'down': f'down{i}', 'up': (f'up{2 - int(i)}_conv',), 'dec': f'up{2 - int(i)}'}[kind]
+
+
+def _wolny(arrays: Arrays) -> nn.Module:
+  groups = 'encoders.0.basic_module.SingleConv1.groupnorm.weight' in arrays
+  return unet3d.Model(
+    num_classes=len(arrays['final_conv.bias']),
+    width=len(arrays['encoders.0.basic_module.SingleConv1.conv.weight']),
+    depth=sum(name.startswith('encoders') and name.endswith('SingleConv1.conv.weight') for name in arrays),
+    padding='same',
+    upsample='nearest',
+    conv_bias=False,
+    norm='gn' if groups else 'bn',
+    norm_first=groups,
+  )
+
+
+def _wolny_tap(name: str) -> Place:
+  kind, i = name.split('.')
+  return {'encoders': f'down{i}', 'decoders': f'up{2 - int(i)}'}[kind]
 
 
 def _fcn(arrays: Arrays, *, at_once: bool = False) -> nn.Module:
@@ -276,6 +324,12 @@ def _caffe_pspnet_tap(name: str) -> Place:
 
 
 NETWORKS = {
+  'deconvnet': Network(
+    lambda a: deconvnet.Model(num_classes=len(a['seg-score-voc.bias'])),
+    caffe_deconvnet.deconvnet,
+    _deconvnet_tap,
+    outliers=4,
+  ),
   'alexnet': Network(_alexnet('torchvision'), torch_alexnet.classifier, _alexnet_tap),
   'alexnet_caffe': Network(_alexnet('alexnet'), caffe_alexnet.classifier, _alexnet_tap),
   'caffenet': Network(_alexnet('caffenet'), caffe_alexnet.classifier, _alexnet_tap),
@@ -285,6 +339,9 @@ NETWORKS = {
   'fcdensenet56': Network(_fc_densenet, torch_tiramisu.fc_densenet, _tiramisu_tap, out=_log_softmax),
   'fcdensenet67': Network(_fc_densenet, torch_tiramisu.fc_densenet, _tiramisu_tap, out=_log_softmax),
   'fcdensenet103': Network(_fc_densenet, torch_tiramisu.fc_densenet, _tiramisu_tap, out=_log_softmax),
+  'gfrnet': Network(
+    lambda a: gfrnet.Model(num_classes=len(a['prediction.bias'])), caffe_gfrnet.gfrnet, lambda name: (name,)
+  ),
   'googlenet': Network(
     lambda a: googlenet.Classifier(num_classes=len(a['fc.bias']), form='torchvision'),
     torch_googlenet.classifier,
@@ -343,6 +400,12 @@ NETWORKS = {
     _basic_tap,
     outliers=4,
   ),
+  'segnet_ptsemseg': Network(
+    lambda a: segnet.Model(num_classes=len(a['up1.conv2.cbr_unit.0.bias']), score_norm=True, ceil_mode=False),
+    caffe_segnet.segnet_ptsemseg,
+    lambda name: None if name == 'up1' else name.replace('down', 'pool').replace('up', 'decode'),
+    outliers=4,
+  ),
   'unet': Network(_jvanvugt, torch_unet.jvanvugt, _jvanvugt_tap),
   'unet_572': Network(_jvanvugt, torch_unet.jvanvugt, _jvanvugt_tap),
   'unet_bn_padded': Network(
@@ -350,6 +413,9 @@ NETWORKS = {
     torch_unet.milesial,
     _milesial_tap,
   ),
+  'unet3d_bn': Network(_wolny, torch_unet3d.wolny, _wolny_tap),
+  'unet3d_gn': Network(_wolny, torch_unet3d.wolny, _wolny_tap),
+  'unet3d_paper': Network(_paper3d, torch_unet3d.paper, _paper3d_tap),
   'vgg16': Network(_vgg, torch_vgg.classifier, _vgg_tap((4, 9, 16, 23, 30))),
   'vgg16_bn': Network(_vgg, torch_vgg.classifier, _vgg_tap((6, 13, 23, 33, 43))),
 }

@@ -148,6 +148,23 @@ def test_batch_kind_tests_each_image_by_itself():
   np.testing.assert_allclose(together, np.concatenate(alone), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize(('channels', 'groups'), [(6, 3), (6, 6), (2, 1)])
+def test_group_norm_of_volumes(channels, groups):
+  norm = blocks.Norm('gn', groups=3 if channels == 6 and groups == 3 else 6)
+  x = normal(2, 3, 4, 5, channels) * 2 + 5
+  scale, bias = normal(channels, seed=1), normal(channels, seed=2)
+  y = norm.apply({'params': {'gn': {'scale': scale, 'bias': bias}}}, x, train=True)
+  parts = np.asarray(x, np.float64).reshape(2, 60, groups, -1)
+  parts = parts - parts.mean((1, 3), keepdims=True)
+  parts = parts / np.sqrt((parts**2).mean((1, 3), keepdims=True) + 1e-5)
+  np.testing.assert_allclose(y, parts.reshape(x.shape) * scale + bias, rtol=1e-4, atol=1e-4)
+
+
+def test_group_norm_refuses_channels_that_do_not_divide():
+  with pytest.raises(ValueError, match='give a multiple of 4'):
+    blocks.Norm('gn', groups=4).init(jax.random.key(0), normal(1, 2, 2, 6), train=True)
+
+
 def test_bfloat16_keeps_float32_statistics():
   norm = blocks.Norm(dtype=jnp.bfloat16, momentum=0.0)
   x = (normal(4, 32, 32, 3) + 40).astype(jnp.bfloat16)
@@ -161,7 +178,7 @@ def test_bfloat16_keeps_float32_statistics():
 def test_none_is_the_identity_and_unknown_kinds_say_what_there_is():
   x = normal(1, 2, 2, 3)
   assert blocks.Norm('none').init(jax.random.key(0), x, train=True) == {}
-  with pytest.raises(ValueError, match="'instance' is unknown; there are: bn, frozen, batch, none"):
+  with pytest.raises(ValueError, match="'instance' is unknown; there are: bn, frozen, batch, gn, none"):
     blocks.Norm('instance').init(jax.random.key(0), x, train=True)
 
 

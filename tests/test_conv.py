@@ -71,13 +71,15 @@ def plain(x, kernel, stride, padding, dilation, groups=1):
   )  # fmt: skip
 
 
-def plain_transpose(x, kernel, stride, padding, output_padding):
+def plain_transpose(x, kernel, stride, padding, output_padding, dilation=1):
   kh, kw = kernel.shape[:2]
-  pads = tuple((k - 1 - padding, k - 1 - padding + output_padding) for k in (kh, kw))
+  spans = (dilation * (kh - 1), dilation * (kw - 1))
+  pads = tuple((span - padding, span - padding + output_padding) for span in spans)
   flipped = kernel[::-1, ::-1].transpose(0, 1, 3, 2)
   return lax.conv_general_dilated(
-    x, flipped, (1, 1), pads, lhs_dilation=(stride, stride), dimension_numbers=_DIMS
-  )
+    x, flipped, (1, 1), pads, lhs_dilation=(stride, stride), rhs_dilation=(dilation, dilation),
+    dimension_numbers=_DIMS,
+  )  # fmt: skip
 
 
 def arrays(*shapes, dtype=jnp.float32):
@@ -125,6 +127,28 @@ def test_transposed_conv_is_the_plain_one(x, kernel, stride, padding, output_pad
   )
   g = lambda x, k: plain_transpose(x, k, stride, padding, output_padding)  # noqa: E731
   for ours, theirs in both(f, g, x, kernel):
+    assert_close(ours, theirs, 3e-6)
+
+
+@pytest.mark.parametrize(
+  ('stride', 'padding', 'output_padding', 'dilation', 'groups'),
+  [(2, 1, 0, 1, 3), (2, 1, 1, 1, 2), (1, 2, 0, 2, 1), (2, 3, 1, 2, 1), (3, 5, 2, 3, 6), (1, 3, 0, 1, 2)],
+)
+def test_grouped_and_dilated_transposed_conv(stride, padding, output_padding, dilation, groups):
+  x, kernel = arrays((2, 5, 7, 6), (3, 2, 4, 6))
+  options = {'stride': stride, 'padding': padding, 'output_padding': output_padding, 'dilation': dilation}
+  f = lambda x, k: conv.conv_transpose2d(x, k, **options, groups=groups)  # noqa: E731
+
+  def apart(x, kernel):  # torch: the first of the groups of inputs makes the first of the groups of outputs
+    pairs = zip(jnp.split(x, groups, 3), jnp.split(kernel, groups, 3), strict=True)
+    return jnp.concatenate([padded(*pair) for pair in pairs], axis=3)
+
+  def padded(x, kernel):  # no negative paddings: XLA's CPU convolution reads beyond the edges
+    y = plain_transpose(x, kernel, stride, 0, 0, dilation)
+    ends = (-padding, output_padding - padding, 0)
+    return lax.pad(y, jnp.zeros((), y.dtype), ((0, 0, 0), ends, ends, (0, 0, 0)))
+
+  for ours, theirs in both(f, apart, x, kernel):
     assert_close(ours, theirs, 3e-6)
 
 
@@ -202,11 +226,7 @@ def _golden_cases():
   if not path.exists():
     return [pytest.param('', marks=pytest.mark.skip(reason=f'no goldens at {path}; set JSEG_GOLDENS'))]
   cases = json.loads(str(np.load(path)['meta']))['cases']
-  return [
-    name
-    for name, options in cases.items()
-    if options['op'] == 'conv_transpose2d' and options['groups'] == 1 or options['op'] == 'conv2d'
-  ]
+  return [name for name, options in cases.items() if options['op'] in ('conv2d', 'conv_transpose2d')]
 
 
 @pytest.mark.parametrize('name', _golden_cases())
@@ -225,7 +245,7 @@ def test_recorded_torch_results(name):
   else:
     y = conv.conv_transpose2d(
       x, w.transpose(2, 3, 1, 0), stride=options['stride'], padding=options['padding'],
-      output_padding=options['output_padding'],
+      output_padding=options['output_padding'], dilation=options['dilation'], groups=options['groups'],
     )  # fmt: skip
   np.testing.assert_allclose(
     np.asarray(y) + bias, data[f'{name}/y'].transpose(0, 2, 3, 1), rtol=1e-5, atol=2e-5

@@ -12,7 +12,7 @@ REPO = pathlib.Path(__file__).resolve().parent.parent
 FILES = sorted((REPO / 'jseg').rglob('*.py'))
 TREES = {path: ast.parse(path.read_text()) for path in FILES}
 
-# Imports go down only. A door is a file directly in jseg/ (jseg itself too), except typing.
+# Imports go down only. A door is a file directly in jseg/ (jseg itself too), except typing, and a __main__.
 MAY_IMPORT = {
   'doors': {'doors', 'engine', 'tasks', 'models', 'ops', 'data', 'convert', 'typing'},
   'engine': {'engine', 'tasks', 'models', 'ops', 'data', 'convert', 'typing'},
@@ -29,7 +29,7 @@ BANNED = {
   'models': {'optax', 'orbax', 'grain', 'cv2', 'ml_collections', 'absl'},
   'ops': {'flax', 'optax', 'orbax', 'grain', 'cv2', 'ml_collections', 'absl'},
 }
-NOT_ON_TOP = {'torch', 'torchvision', 'tensorflow', 'transformers', 'pycocotools'}
+NOT_ON_TOP = {'torch', 'torchvision', 'tensorflow', 'transformers', 'pycocotools', 'huggingface_hub'}
 MAX_FILE, MAX_FUNCTION = 350, 70
 
 
@@ -43,7 +43,7 @@ MODULES = {module_of(path): path for path in FILES}
 
 def room_of(module):
   parts = module.split('.')
-  if len(parts) == 1:
+  if len(parts) == 1 or parts[-1] == '__main__':
     return 'doors'
   if parts[1] in MAY_IMPORT:
     return parts[1]

@@ -12,13 +12,24 @@ import pytest
 from flax import linen as nn
 
 import jseg.models
-from jseg.models import blocks, fc_densenet, fcn, fcn_alexnet, fcn_googlenet, refinenet, segnet, unet
+from jseg.models import (
+  blocks,
+  deconvnet,
+  fc_densenet,
+  fcn,
+  fcn_alexnet,
+  fcn_basic,
+  fcn_googlenet,
+  gfrnet,
+  refinenet,
+  segnet,
+  segnet_basic,
+  unet,
+)
 from jseg.models.encoders import alexnet, densenet, googlenet, resnet, vgg
+from jseg.ops import pool
 
 networks = pytest.mark.parametrize('case', cases.NETWORKS, ids=lambda case: case.id)
-
-# One size for the tests that compute: every network takes it.
-SIDES = (19, 37)
 
 
 def image_of(case, size, batch=1):
@@ -54,6 +65,19 @@ def compiled(function):
 # what takes long to compile.
 WIRINGS = {f'{c.name} {sorted((c.options | c.tiny).items())}': c for c in reversed(cases.NETWORKS)}.values()
 SLOW = {
+  'deconvnet',
+  'gfrnet',
+  'gfrnet-sum',
+  'segnet-dropout',
+  'segnet-port',
+  'segnet_basic-dropout',
+  'segnet_basic-addition',
+  'segnet_basic-single',
+  'fcn_basic',
+  'fcn_basic-noaddition',
+  'fcn_basic-noreduction',
+  'fcn_basic-noaddition-noreduction',
+  'fcn_basic-bilinear',
   'enet',
   'enet-encoder',
   'pspnet50',
@@ -71,6 +95,10 @@ SLOW = {
   'fcn8s-11',
   'fcn32s-learned',
   'fcn16s-learned',
+  'unet3d',
+  'unet3d-port-bn',
+  'unet3d-port-gn',
+  'unet3d-valid',
   'fcn_alexnet',
   'fcn_alexnet-learned',
   'fcn_googlenet',
@@ -95,11 +123,7 @@ class Tiny(NamedTuple):
 )
 def tiny(request):
   case = request.param
-  options, size = dict(case.tiny), SIDES
-  if not case.sizes:  # a valid network: it needs an image beyond its margin
-    options['depth'] = 3
-    size = (45, 52)
-  model, image = case.model(**options).clone(num_classes=3), image_of(case, size, batch=2)
+  model, image = case.model(**case.tiny).clone(num_classes=3), image_of(case, case.small, batch=2)
   variables = variables_of(model, image)
   logits, _ = compiled(functools.partial(model.apply, train=False))(variables, image)
   return Tiny(model, image, variables, np.asarray(logits))
@@ -115,7 +139,7 @@ def test_every_file_has_a_case():
 @networks
 def test_parameter_count_and_sizes(case):
   model = case.model()
-  size = case.sizes[-1] if case.sizes else (188, 204)
+  size = case.sizes[-1] if case.sizes else (188, 204, 188)[: len(case.small)]
   _, variables = shapes_of(model, (1, *size, case.channels))
   assert cases.count(variables['params']) == case.parameters, case.source
   assert {a.dtype for a in jax.tree.leaves(variables)} == {jnp.dtype(jnp.float32)}
@@ -124,20 +148,21 @@ def test_parameter_count_and_sizes(case):
     assert logits.shape == (2, *size, case.num_classes)
     assert logits.dtype == jnp.float32
     assert out
-    assert all(a.shape[0] == 2 and a.ndim == 4 for a in out.values())
+    assert all(a.shape[0] == 2 and a.ndim == logits.ndim for a in out.values())
 
 
 @pytest.mark.parametrize(
   ('case', 'size'),
-  [pytest.param(c, s, id=f'{c.id}-{s[0]}x{s[1]}') for c in cases.NETWORKS for s in c.refused],
+  [pytest.param(c, s, id=f'{c.id}-{"x".join(map(str, s))}') for c in cases.NETWORKS for s in c.refused],
 )
 def test_too_small_an_image_is_refused_with_a_legal_size(case, size):
   with pytest.raises(ValueError, match='give at least') as caught:
     shapes_of(case.model(), (1, *size, case.channels))
   side = int(str(caught.value).split('x')[-1])
-  shapes_of(case.model(), (1, side, side, case.channels))
+  sides = [side] * len(size)
+  shapes_of(case.model(), (1, *sides, case.channels))
   with pytest.raises(ValueError, match='give at least'):
-    shapes_of(case.model(), (1, side - 1, side, case.channels))
+    shapes_of(case.model(), (1, side - 1, *sides[1:], case.channels))
 
 
 def test_gradient_reaches_every_parameter(tiny):
@@ -173,6 +198,11 @@ def test_jit_changes_nothing(tiny):
   np.testing.assert_allclose(plain, logits, rtol=1e-4, atol=1e-4 * logits.std())
 
 
+def drops(model):
+  """Whether any of the network's dropout rates is not zero."""
+  return bool(np.any(vars(model)['dropout'])) if 'dropout' in vars(model) else False
+
+
 def test_training_mode_moves_all_statistics_and_drops_by_key(tiny):
   model, image, variables, _ = tiny
   apply = compiled(functools.partial(model.apply, train=True, mutable=['batch_stats']))
@@ -180,7 +210,7 @@ def test_training_mode_moves_all_statistics_and_drops_by_key(tiny):
   (again, _), _ = apply(variables, image, rngs={'dropout': jax.random.key(1)})
   assert np.isfinite(once).all()
   stats = variables['batch_stats'] if 'batch_stats' in variables else {}
-  assert np.any(once != again) == hasattr(model, 'dropout')
+  assert np.any(once != again) == drops(model)
   if stats:
     moved = jax.tree.map(lambda a, b: bool(np.any(a != b)), stats, state['batch_stats'])
     assert all(jax.tree.leaves(moved))
@@ -481,3 +511,104 @@ def test_segnet_decodes_to_the_sizes_before_the_pools():
   (_, out), _ = shapes_of(segnet.Model(num_classes=11, width=2), (1, 360, 480, 3))
   assert [out[f'pool{i}'].shape[1:3] for i in (3, 4, 5)] == [(45, 60), (23, 30), (12, 15)]
   assert [out[f'decode{i}'].shape[1:3] for i in (5, 4, 3, 2)] == [(23, 30), (45, 60), (90, 120), (180, 240)]
+
+
+@pytest.mark.parametrize(
+  ('model', 'allowed'),
+  [
+    (gfrnet.Model(num_classes=2, gate='max'), 'product, sum'),
+    (segnet_basic.Model(num_classes=2, filters='two'), 'multi, single'),
+    (fcn_basic.Model(num_classes=2, upsample='nearest'), 'learned, bilinear'),
+  ],
+)
+def test_unknown_decoder_options_are_refused(model, allowed):
+  with pytest.raises(ValueError, match=allowed):
+    shapes_of(model, (1, 64, 64, 3))
+
+
+def test_deconvnet_sizes():
+  # The paper's 224x224 makes one vector of the last pool's 7x7; 193 is the smallest side that does.
+  for size, vectors in (((224, 224), (1, 1)), ((193, 225), (1, 2)), ((20, 257), (1, 3))):
+    (logits, out), _ = shapes_of(deconvnet.Model(num_classes=3, width=1), (1, *size, 3))
+    assert logits.shape == (1, *size, 3)
+    assert out['fc7'].shape[1:3] == vectors
+    assert out['fc6_deconv'].shape == out['pool5'].shape
+    assert [out[f'deconv{i}'].shape[1:3] for i in (5, 4, 3, 2)] == [
+      out[f'pool{i}'].shape[1:3] for i in (4, 3, 2, 1)
+    ]
+
+
+def test_gfrnet_scores_every_stage_at_the_images_size():
+  (_, out), _ = shapes_of(gfrnet.Model(num_classes=11, width=2, dtype=jnp.bfloat16), (2, 90, 121, 3))
+  for i in range(1, 6):
+    assert out[f'pred_{i}'].shape == (2, 90, 121, 11) and out[f'pred_{i}'].dtype == jnp.float32
+  # Section 9.2 of the layer tables, at a quarter of its size.
+  assert [out[f'gate_{i}'].shape[1:3] for i in (5, 4, 3, 2, 1)] == [
+    (6, 8), (12, 16), (23, 31), (45, 61), (90, 121)
+  ]  # fmt: skip
+
+
+def test_fcn_basic_learned_upsampling_begins_as_the_fixed_one():
+  image = np.random.default_rng(0).standard_normal((1, 21, 40, 3)).astype(np.float32)
+  fixed = fcn_basic.Model(num_classes=3, width=2, upsample='bilinear')
+  learned = fixed.clone(upsample='learned')
+  initial = jax.eval_shape(lambda key: learned.init(key, image, train=False), jax.random.key(0))['params']
+  kernel = fcn_basic._bilinear_diagonal(jax.random.key(0), initial['upsample1']['kernel'].shape)
+  variables = variables_of(fixed, image)
+  params = variables['params'] | {name: {'kernel': kernel} for name in initial if name.startswith('upsample')}
+  logits, _ = compiled(functools.partial(fixed.apply, train=False))(variables, image)
+  found, _ = compiled(functools.partial(learned.apply, train=False))({**variables, 'params': params}, image)
+  np.testing.assert_allclose(found, logits, atol=1e-5 * np.abs(logits).max())
+
+
+def test_fcn_basic_adds_the_pooled_maps():
+  (_, out), variables = shapes_of(fcn_basic.Model(num_classes=11, reduction=False), (1, 360, 480, 3))
+  assert [out[f'decode{i}'].shape for i in (4, 3, 2, 1)] == [
+    (1, 45, 60, 64), (1, 90, 120, 64), (1, 180, 240, 64), (1, 360, 480, 64)
+  ]  # fmt: skip
+  assert variables['params']['upsample1']['kernel'].shape == (8, 8, 64, 64)
+  image = np.random.default_rng(0).standard_normal((1, 16, 24, 3)).astype(np.float32)
+  model = fcn_basic.Model(num_classes=3, width=2, reduction=False)
+  variables = variables_of(model, image)
+  variables['params']['upsample4']['kernel'] = np.zeros((8, 8, 2, 2), np.float32)
+  (_, out), _ = model.apply(variables, image, train=False, mutable=[])
+  np.testing.assert_array_equal(out['decode4'], pool.max_pool_2x2(out['encode3'])[0])
+
+
+def test_segnet_basic_addition_and_single_channels():
+  image = np.random.default_rng(0).standard_normal((1, 17, 24, 3)).astype(np.float32)
+  model = segnet_basic.Model(num_classes=3, width=2, addition=True)
+  variables = variables_of(model, image)
+  for leaf in variables['params']['decode1_norm']['bn'].values():
+    leaf[...] = 0
+  (_, out), _ = model.apply(variables, image, train=False, mutable=[])
+  np.testing.assert_array_equal(out['decode1'], out['encode1'])
+  # A single-channel filter makes nothing of the other maps.
+  single = model.clone(addition=False, filters='single')
+  variables = variables_of(single, image)
+  variables['params']['decode1']['kernel'][..., 1] = 0
+  variables['params']['decode1']['bias'][1] = 0
+  (_, out), _ = single.apply(variables, image, train=False, mutable=[])
+  assert np.ptp(out['decode1'][..., 1]) == 0 and np.ptp(out['decode1'][..., 0]) > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('module', [segnet, segnet_basic], ids=['segnet', 'segnet_basic'])
+def test_dropout_lies_in_the_middle(module):
+  # Bayesian SegNet's places; with the running statistics, so that what is not dropped stays as it is.
+  image = np.random.default_rng(0).standard_normal((1, 64, 96, 3)).astype(np.float32)
+  model = module.Model(num_classes=3, width=4, dropout=0.5, norm='frozen')
+  variables = variables_of(model, image)
+  apply = compiled(functools.partial(model.apply, train=True))
+  (_, one), (_, two) = (apply(variables, image, rngs={'dropout': jax.random.key(i)}) for i in (0, 1))
+  kept = {name for name in one if np.array_equal(one[name], two[name])}
+  plain = {name: np.mean(value == 0) for name, value in one.items()}
+  if module is segnet:
+    assert kept == {'pool1', 'pool2'}
+    assert all(plain[name] > 0.45 for name in ('pool3', 'pool4', 'pool5')), plain
+    assert all(plain[name] > 0.62 for name in ('decode5', 'decode4', 'decode3')), plain
+    assert all(plain[name] < 0.6 for name in ('decode2', 'decode1')), plain
+  else:
+    assert kept == {'encode1', 'encode2', 'encode3'}
+    assert all(0.4 < plain[name] < 0.6 for name in ('decode4', 'decode3')), plain
+    assert all(plain[name] == 0 for name in ('decode2', 'decode1')), plain

@@ -59,6 +59,24 @@ def test_the_first_of_equal_maxima_wins_place_and_gradient():
   assert flat(overlap) == [[1, 1, 0, 0], [0] * 4, [0] * 4]
 
 
+@pytest.mark.parametrize(('kernel', 'stride'), [(2, 2), (3, 2), (2, 1)])
+def test_pooling_of_volumes(kernel, stride):
+  x = random_map(2, 5, 6, 7, 3)
+  y = pool.max_pool3d(x, kernel=kernel, stride=stride)
+  windows = np.lib.stride_tricks.sliding_window_view(x, (kernel,) * 3, (1, 2, 3))
+  np.testing.assert_array_equal(y, windows[:, ::stride, ::stride, ::stride].max((-3, -2, -1)))
+  with pytest.raises(ValueError, match='give at least 2'):
+    pool.max_pool3d(x[:, :1])
+
+
+def test_the_first_of_equal_maxima_of_a_volume_wins_the_gradient():
+  x = jnp.asarray([[[1, 3], [3, 2]], [[3, 0], [0, 0]]], jnp.float32).reshape(1, 2, 2, 2, 1)
+  gradient = jax.grad(lambda x: pool.max_pool3d(x).sum())(x)
+  assert gradient.reshape(-1).tolist() == [0, 1, 0, 0, 0, 0, 0, 0]
+  last = x.at[0, 1, 1, 1, 0].set(4)
+  assert jax.grad(lambda x: pool.max_pool3d(x).sum())(last).reshape(-1).tolist() == [0] * 7 + [1]
+
+
 def test_padding_never_wins():
   x = -1 - jnp.abs(random_map(1, 5, 5, 2))
   for options in ({'kernel': 3, 'padding': 1}, {'kernel': 2, 'ceil_mode': True}):

@@ -45,6 +45,26 @@ def test_scales_average_probabilities_of_resized_passes():
   np.testing.assert_allclose(found, jax.nn.softmax(pointwise(flat)), atol=1e-6)
 
 
+def noisy(x, number):
+  """A network of one pixel whose logits a pass moves by its own amounts."""
+  return pointwise(x) + jax.random.normal(jax.random.fold_in(jax.random.key(5), number), (4,))
+
+
+@pytest.mark.parametrize('ways', [{}, {'flip': True, 'window': (5, 5)}], ids=['plain', 'flip-window'])
+def test_samples_are_averaged_and_their_variance_found(ways):
+  mean, uncertainty = protocol.sampled_scores(noisy, IMAGE, samples=5, **ways)
+  passes = np.stack([jax.nn.softmax(noisy(IMAGE, number)) for number in range(5)]).astype(np.float64)
+  np.testing.assert_allclose(mean, passes.mean(0), atol=1e-6)
+  np.testing.assert_allclose(uncertainty, passes.var(0).mean(-1), rtol=1e-4, atol=1e-7)
+  assert uncertainty.shape == (2, 11, 14) and uncertainty.mean() > 1e-3
+
+
+def test_equal_samples_have_no_uncertainty():
+  mean, uncertainty = protocol.sampled_scores(lambda x, number: pointwise(x), IMAGE, samples=3)
+  np.testing.assert_allclose(mean, jax.nn.softmax(pointwise(IMAGE)), atol=1e-6)
+  assert not np.any(uncertainty)
+
+
 @pytest.mark.parametrize('length,window', [(11, 5), (14, 13), (6, 6), (100, 7), (9, 1)])
 def test_starts_cover_with_half_overlap(length, window):
   starts = list(protocol._starts(length, window))

@@ -1,5 +1,7 @@
 """Every config trains, evaluates and predicts in its quick form, on one device, through the doors."""
 
+import json
+import re
 import subprocess
 import sys
 
@@ -48,6 +50,17 @@ def test_predict_writes_every_photo_at_its_own_size(tmp_path):
     assert index.mode == 'P' and np.asarray(index).shape == size
     assert np.asarray(index).max() < 7
     assert np.asarray(Image.open(output / f'{stem}_overlay.png')).shape == (*size, 3)
+
+  draws = ('--config.eval.samples=2', '--config.model.dropout=0.5', '--config.train.steps=1')
+  assert runs.run(tmp_path / 'drawn', *draws).returncode == 0
+  result = json.loads((tmp_path / 'drawn' / 'results' / 'val-1.json').read_text())
+  assert result['protocol']['samples'] == 2
+  done = door('predict', f'--workdir={tmp_path / "drawn"}', f'--images={photos}', f'--output={output}')
+  assert done.returncode == 0, done.stderr
+  assert re.search(r'wide.jpg 70x45: .*; greatest uncertainty [0-9.e-]+$', done.stdout, re.M)
+  for name, size in sizes.items():
+    grey = Image.open(output / f'{name.split(".")[0]}_uncertainty.png')
+    assert grey.mode == 'L' and np.asarray(grey).shape == size and np.asarray(grey).max() == 255
 
   (photos / 'broken.jpg').write_bytes(b'not a photo')
   done = door('predict', f'--workdir={workdir}', f'--images={photos / "broken.jpg"}', f'--output={output}')

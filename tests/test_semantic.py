@@ -10,13 +10,13 @@ import optax
 import pytest
 
 from jseg.engine import parallel, resolve
-from jseg.models import segnet_basic, unet
+from jseg.models import fcn_basic, segnet_basic, unet
 from jseg.tasks import metrics, semantic
 from jseg.typing import AXIS
 
 CLASSES = 4
 SPEC = types.SimpleNamespace(class_weights=lambda rule: (1.0, 2.0, 0.5, 3.0))
-PROTOCOL = {'scales': (1.0,), 'flip': False, 'window': ()}
+PROTOCOL = {'scales': (1.0,), 'flip': False, 'window': (), 'samples': 0}
 
 
 def make(model=None, **options):
@@ -156,6 +156,60 @@ def test_statistics_step_gives_the_batch_alone():
 
 
 @pytest.mark.slow
+def test_samples_are_passes_with_dropout_and_running_statistics():
+  model = segnet_basic.Model(num_classes=CLASSES, axis_name=AXIS, width=4, dropout=0.5)
+  task = make(model, preprocess='bgr', samples=3)
+  state = jax.device_get(task.init(jax.random.key(0), (12, 16, 3)))
+  rng = np.random.default_rng(0)
+  state = state.replace(
+    model_state=jax.tree.map(lambda a: (1 + rng.random(a.shape)).astype(a.dtype), state.model_state)
+  )
+  image = batch(0, rows=3)['image']
+  found = jax.jit(task.predict_step)(state, image)
+
+  variables = {'params': state.params, **state.model_state}
+  one = jax.jit(functools.partial(model.clone(axis_name=None, norm='frozen').apply, train=True))
+  passes = np.stack(
+    [
+      [
+        jax.nn.softmax(
+          one(variables, x[None], rngs={'dropout': jax.random.fold_in(jax.random.key(0), t)})[0]
+        )[0]
+        for x in image[..., ::-1].astype(np.float32)
+      ]
+      for t in range(3)
+    ]
+  )
+  assert passes.std(0).max() > 1e-3
+  np.testing.assert_allclose(found['uncertainty'], passes.var(0).mean(-1), rtol=1e-3, atol=1e-6)
+  np.testing.assert_array_equal(found['predictions'], passes.mean(0).argmax(-1))
+  assert found['uncertainty'].dtype == jnp.float32
+  # The same again, for an image by itself, and on any number of devices.
+  alone = jax.jit(task.predict_step)(state, image[1:2])
+  np.testing.assert_allclose(alone['uncertainty'][0], found['uncertainty'][1], rtol=1e-4, atol=1e-7)
+  np.testing.assert_array_equal(evaluate(task, 1, state), evaluate(task, 4, state))
+
+
+@pytest.mark.parametrize(
+  'norm', ['none', *(pytest.param(n, marks=pytest.mark.slow) for n in ('batch', 'bn', 'frozen'))]
+)
+def test_samples_normalise_as_a_test_does(norm):
+  # Dropout that drops nothing: the stochastic passes are the plain one.
+  model = unet.Model(
+    num_classes=CLASSES, axis_name=AXIS, width=2, depth=2, padding='same', norm=norm, dropout=1e-9
+  )
+  plain, drawn = make(model), make(model, samples=2)
+  state = jax.device_get(plain.init(jax.random.key(0), (12, 16, 3)))
+  image = batch(0, rows=3)['image']
+  scores = [
+    jax.jit(functools.partial(semantic._scores, **task.predict_step.keywords))(state, image)
+    for task in (plain, drawn)
+  ]
+  np.testing.assert_allclose(scores[1][0], jax.nn.softmax(scores[0][0]), atol=1e-5)
+  assert scores[1][1]['uncertainty'].shape == (3, 12, 16) and scores[1][1]['uncertainty'].max() < 1e-9
+
+
+@pytest.mark.slow
 def test_overfits_two_images():
   task = make(
     unet.Model(num_classes=CLASSES, axis_name=AXIS, width=8, depth=3, padding='same', norm='bn', dropout=0.0)
@@ -237,6 +291,9 @@ def test_maps_that_no_loss_can_be_taken_on_are_refused(chosen, message):
     ({'label_smoothing': 1.0}, r'must lie in \[0, 1\)'),
     ({'scales': ()}, 'eval.scales'),
     ({'window': (5,)}, 'eval.window'),
+    ({'samples': -1}, 'eval.samples is -1'),
+    ({'samples': 2, 'model': segnet_basic.Model(num_classes=CLASSES)}, 'drops nothing; give it a dropout'),
+    ({'samples': 2, 'model': fcn_basic.Model(num_classes=CLASSES)}, 'drops nothing; give it a dropout'),
   ],
 )
 def test_bad_options_are_named(options, message):

@@ -15,7 +15,21 @@ from jseg.convert import rows
 # Theirs, in the order of our conv1 .. conv3 and shortcut.
 _BRANCHES = ('branch2a', 'branch2b', 'branch2c', 'branch1')
 _PSPNET = ('1x1_reduce', '3x3', '1x1_increase', '1x1_proj')
+# Blocks in the third of the four stages -> depth.
+_DEPTHS = {6: 50, 23: 101, 36: 152}
 _OURS = (('conv1', 'norm1'), ('conv2', 'norm2'), ('conv3', 'norm3'), ('shortcut', 'shortcut_norm'))
+
+
+def depth(arrays: Mapping[str, np.ndarray]) -> int:
+  """50, 101 or 152, by the blocks in the third stage.
+
+  Raises:
+    ValueError: no ResNet has that many.
+  """
+  blocks = sum(re.fullmatch(r'res4\w+_branch2a.weight', name) is not None for name in arrays)
+  if blocks not in _DEPTHS:
+    raise ValueError(f'{blocks} blocks in the third stage, res4, are no ResNet')
+  return _DEPTHS[blocks]
 
 
 def classifier(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""SegNet and SegNet-Basic: names of the authors' prototxts and of delta-onera/segnet_pytorch."""
+"""SegNet and SegNet-Basic: names of the authors' prototxts, delta-onera/segnet_pytorch and pytorch-semseg."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -41,6 +41,23 @@ def _segnet(conv: str, norm: str, decode: str, decode_norm: str) -> list[rows.Ro
         table += rows.conv(decode.format(i, j), (f'decode{i}_{j}',))
         table += rows.norm(decode_norm.format(i, j), (f'decode_norm{i}_{j}',))
   return table
+
+
+def segnet_ptsemseg(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
+  """Variables of models.segnet with score_norm=True from the names of meetshah1995/pytorch-semseg.
+
+  Raises:
+    ValueError: arrays are missing or left over.
+  """
+  table = []
+  for i, convs in enumerate(_STAGES, start=1):
+    for j in range(1, convs + 1):
+      down, up = f'down{i}.conv{j}.cbr_unit', f'up{i}.conv{convs + 1 - j}.cbr_unit'
+      ours = ('score', 'score_norm') if (i, j) == (1, 1) else (f'decode{i}_{j}', f'decode_norm{i}_{j}')
+      table += rows.conv(f'{down}.0', ('encoder', f'conv{i}_{j}'))
+      table += rows.norm(f'{down}.1', ('encoder', f'norm{i}_{j}'))
+      table += rows.conv(f'{up}.0', ours[:1]) + rows.norm(f'{up}.1', ours[1:])
+  return rows.apply(arrays, table)
 
 
 def segnet_basic(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """Renaming of weights: rows (reference name, our path, change of layout), applied all or nothing.
 
 References are flat {name: array} dictionaries in torch's layouts: convolution OIHW, transposed convolution
-IOHW, linear (out, in). Ours are HWIO and, for transposed convolutions, [kh kw cout cin], both unflipped.
+IOHW, linear (out, in). Ours are HWIO and, for transposed convolutions, [kh kw cout cin], both unflipped; of
+volumes OIDHW, IODHW, and DHWIO, [kd kh kw cout cin].
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -11,6 +12,7 @@ import numpy as np
 
 # Counts batches in torch's normalisation layers; running averages with a momentum do not use it.
 _UNUSED = '.num_batches_tracked'
+_LISTED = 8  # names in a message
 
 
 class Row(NamedTuple):
@@ -26,11 +28,11 @@ def _same(array: np.ndarray) -> np.ndarray:
 
 
 def _conv_kernel(array: np.ndarray) -> np.ndarray:
-  return array.transpose(2, 3, 1, 0)
+  return array.transpose(*range(2, array.ndim), 1, 0)
 
 
 def _deconv_kernel(array: np.ndarray) -> np.ndarray:
-  return array.transpose(2, 3, 1, 0)  # IOHW -> HWOI
+  return array.transpose(*range(2, array.ndim), 1, 0)  # IOHW -> HWOI
 
 
 def conv(
@@ -62,22 +64,33 @@ def norm(name: str, path: tuple[str, ...]) -> list[Row]:
   return [Row(f'{name}.{theirs}', (kind, *path, 'bn', ours), _same) for theirs, kind, ours in leaves]
 
 
+def group_norm(name: str, path: tuple[str, ...]) -> list[Row]:
+  """A group normalisation with scale and shift."""
+  leaves = (('weight', 'scale'), ('bias', 'bias'))
+  return [Row(f'{name}.{theirs}', ('params', *path, 'gn', ours), _same) for theirs, ours in leaves]
+
+
 def prelu(name: str, path: tuple[str, ...]) -> list[Row]:
   """A PReLU with one slope for each channel."""
   return [Row(f'{name}.weight', ('params', *path, 'slope'), _same)]
+
+
+def _listed(names: set[str]) -> str:
+  first = ', '.join(sorted(names)[:_LISTED])
+  return first + (f' and {len(names) - _LISTED} more' if len(names) > _LISTED else '')
 
 
 def apply(arrays: Mapping[str, np.ndarray], rows: Iterable[Row]) -> dict[str, Any]:
   """Our variables {'params': ..., 'batch_stats': ...} from the reference's arrays; every one used once.
 
   Raises:
-    ValueError: arrays are missing or left over; the message lists them.
+    ValueError: arrays are missing or left over; the message lists the first of them.
   """
   rows = list(rows)
   expected = {row.name for row in rows}
   given = {name for name in arrays if not name.endswith(_UNUSED)}
   faults = [
-    f'{word}: {", ".join(sorted(names))}'
+    f'{word}: {_listed(names)}'
     for word, names in (('missing', expected - given), ('unknown', given - expected))
     if names
   ]

@@ -17,13 +17,28 @@ _DECONVS = {
 }
 
 
+def _skips(arrays: Mapping[str, np.ndarray]) -> list[str]:
+  return [name for name in ('score_pool4', 'score_pool3') if f'{name}.weight' in arrays]
+
+
+def stride(arrays: Mapping[str, np.ndarray]) -> int:
+  """32, 16 or 8, by the skips that are scored.
+
+  Raises:
+    ValueError: there is no score_fr.
+  """
+  if 'score_fr.weight' not in arrays:
+    raise ValueError('no score_fr.weight: not the names of an FCN')
+  return 32 >> len(_skips(arrays))
+
+
 def fcn(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
   """Variables of models.fcn with deconv='learned'; the stride follows from the names.
 
   Raises:
     ValueError: arrays are missing or left over.
   """
-  skips = [name for name in ('score_pool4', 'score_pool3') if f'{name}.weight' in arrays]
+  skips = _skips(arrays)
   table = []
   for i, convs in enumerate(_STAGES, start=1):
     for j in range(1, convs + 1):

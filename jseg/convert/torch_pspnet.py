@@ -1,4 +1,4 @@
-"""PSPNet: names of hszhao/semseg."""
+"""PSPNet and the ResNets with a deep stem that it starts from: names of hszhao/semseg."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -27,4 +27,16 @@ def pspnet(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
       table += rows.conv(f'{theirs}.0', (ours, 'conv'), bias=False)
       table += rows.norm(f'{theirs}.1', (ours, 'norm'))
       table += rows.conv(f'{theirs}.4', (ours, 'score'))
+  return rows.apply(arrays, table)
+
+
+def classifier(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
+  """Variables of models.encoders.resnet.Classifier with stem='deep': semseg's initmodel/resnet*_v2.
+
+  Raises:
+    ValueError: arrays are missing or left over.
+  """
+  stem = tuple((f'conv{i}', f'bn{i}') for i in (1, 2, 3))
+  table = torch_resnet.encoder(arrays, ('encoder',), stem=stem)
+  table += rows.conv('fc', ('fc',), change=lambda array: array[:, :, None, None])
   return rows.apply(arrays, table)

@@ -89,6 +89,7 @@ class Evaluator:
       'scales': list(chosen.scales),
       'flip': chosen.flip,
       'window': list(chosen.window),
+      'samples': chosen.samples,
       'resize': 'bilinear, half-pixel centres',
       'average': 'one confusion matrix; a class in neither truth nor prediction is left out',
     }

@@ -20,13 +20,23 @@ class Predictor:
   _step: Callable
   _state: Any
 
+  def maps(self, image: UInt8[np.ndarray, 'h w 3']) -> dict[str, np.ndarray]:
+    """{name: [h w]} of all that the task predicts for an RGB image: 'predictions', and what else there is.
+
+    A semantic run with eval.samples has 'uncertainty', float32, see tasks.semantic.predict_step.
+
+    Raises:
+      ValueError: the network cannot take an image of this size.
+    """
+    return {name: np.asarray(value[0]) for name, value in self._step(self._state, image[None]).items()}
+
   def predict(self, image: UInt8[np.ndarray, 'h w 3']) -> UInt8[np.ndarray, 'h w']:
     """The class of every pixel of an RGB image, 0..255; compiles once for each image size.
 
     Raises:
       ValueError: the network cannot take an image of this size.
     """
-    return np.asarray(self._step(self._state, image[None])['predictions'][0])
+    return self.maps(image)['predictions']
 
 
 def load(workdir: str | pathlib.Path, which: str = 'best') -> Predictor:

@@ -121,7 +121,16 @@ def task(config: Config, spec: Any, image_shape: tuple[int, int, int]) -> Task:
     scales=as_tuple(config.eval.scales),
     flip=config.eval.flip,
     window=as_tuple(config.eval.window),
+    samples=config.eval.samples,
   )
+
+
+def preprocess(config: Config) -> str:
+  """The task.preprocess in force, also where the config leaves it at its default; '' if the task has none."""
+  parameters = inspect.signature(module('task', config.task.name).make).parameters
+  if 'preprocess' not in parameters:
+    return ''
+  return config.task.preprocess if 'preprocess' in config.task else parameters['preprocess'].default
 
 
 def source(config: Config, split: str) -> Any:

@@ -2,55 +2,97 @@
 
 import dataclasses
 import pathlib
+from collections.abc import Collection
 from typing import Any
 
 import jax
 import numpy as np
 
-from jseg.engine import checkpoint, resolve
+from jseg.convert import converted, files, hub
+from jseg.engine import checkpoint, paths, resolve
 from jseg.tasks.task import Task, TrainState
 from jseg.typing import Config
 
 
-def init_from(path: str, state: TrainState) -> tuple[TrainState, list[str]]:
-  """A fresh state with every array of a checkpoint of ours that fits it by name and shape.
+def init_from(
+  path: str,
+  state: TrainState,
+  *,
+  entry: Collection[str] = (),
+  classes: int = 0,
+  preprocess: str = '',
+) -> tuple[TrainState, list[str]]:
+  """A fresh state with every array that fits it by name and shape.
+
+  The weights of a classifier fill the network's `encoder` (and FCN's fc6 and fc7): they have these names.
+  Where the image has other channels than theirs, the first kernel is adapted: one channel gets the sum over
+  theirs (a grey image in all of them gives the same); of more channels the first keep theirs and each of the
+  others gets the mean.
 
   Args:
-    path: a workdir, its checkpoints folder, or one step's folder.
+    path: a workdir of ours, its checkpoints folder or one step's, a folder that jseg.convert wrote, a file
+      of others' weights (see convert.files) whose names are known (see convert.sources), or
+      hf:<owner>/<repo>[/<file>].
     state: as the task initialised it.
+    entry: names of the kernels that see the image, see entry_kernels.
+    classes: how many the network has, to tell what was re-initialised for that.
+    preprocess: the task.preprocess of this run; another one than the weights expect is warned of.
 
   Returns:
-    (state, report): one line for all that was loaded, then one for each array that was re-initialised
-    (not there, or of another shape: a head for other classes) or left unused.
+    (state, report): a summary, the expected input, and then one line for each array: re-initialised (not
+    there, or of another shape: a head for other classes), adapted, unused, loaded.
 
   Raises:
-    ValueError: there is no checkpoint, or not one array fits.
+    ValueError: there are no such weights, they cannot be read, or not one array fits.
   """
-  params, model_state, _ = checkpoint.restore_params(path)
-  found = _flat({'params': params, 'model_state': model_state})
-  wanted = _flat({'params': state.params, 'model_state': state.model_state})
-  report, loaded = [], {}
+  found, lines = _found(path, preprocess)
+  wanted = _arrays(state)
+  taken, report = {}, {'re-initialised': [], 'adapted': [], 'unused': [], 'loaded': []}
   for name, value in wanted.items():
     if name not in found:
-      report.append(f'  re-initialised {name}: not in the checkpoint')
-    elif found[name].shape != value.shape:
-      report.append(f'  re-initialised {name}: {found[name].shape} there, {value.shape} here')
+      report['re-initialised'].append(f'{name}: not in the checkpoint')
+      continue
+    array, shapes = np.asarray(found[name]), f'{found[name].shape} there, {value.shape} here'
+    if array.shape == value.shape:
+      report['loaded'].append(f'{name} {value.shape}')
+      taken[name] = np.array(array, value.dtype)
+    elif name in entry and (adapted := _adapted(array, value.shape)) is not None:
+      report['adapted'].append(f'{name}: {shapes}; another number of image channels')
+      taken[name] = np.array(adapted, value.dtype)
     else:
-      loaded[name] = np.asarray(found[name], value.dtype)
-  if not loaded:
+      why = '; another number of classes' if _of_classes(array.shape, value.shape, classes) else ''
+      report['re-initialised'].append(f'{name}: {shapes}{why}')
+  if not taken:
     raise ValueError(
       f"init_from '{path}': none of its {len(found)} arrays fits this network; is it another network's?"
     )
-  report += [f'  unused {name}' for name in found if name not in wanted]
-
-  def pick(key_path, value):
-    return loaded.get(_name(key_path), value)
-
-  merged = jax.tree_util.tree_map_with_path(pick, {'params': state.params, 'model_state': state.model_state})
+  report['unused'] = [name for name in found if name not in wanted]
+  merged = paths.unflatten({'params': state.params, 'model_state': state.model_state}, {**wanted, **taken})
   ema = jax.tree.map(np.array, merged['params']) if state.ema else {}
-  head = f"init_from '{path}': loaded {len(loaded)} of {len(wanted)} arrays"
   state = dataclasses.replace(state, params=merged['params'], model_state=merged['model_state'], ema=ema)
-  return state, [head, *report]
+  head = f"init_from '{path}': loaded {len(taken)} of {len(wanted)} arrays"
+  head += f', {len(report["adapted"])} of them adapted; {len(report["unused"])} unused'
+  return state, [head, *lines, *(f'  {word} {line}' for word, part in report.items() for line in part)]
+
+
+def entry_kernels(task: Task, image_shape: tuple[int, int, int], state: TrainState) -> set[str]:
+  """The names of the kernels that see the image: those with one more input for one more image channel.
+
+  Args:
+    task: gives the shapes for other images.
+    image_shape: (h, w, channels).
+    state: as initialised for it; shapes suffice.
+  """
+  channels = image_shape[-1]
+  wider = _arrays(
+    jax.eval_shape(lambda key: task.init(key, image_shape[:-1] + (channels + 1,)), jax.random.key(0))
+  )
+  return {
+    name
+    for name, value in _arrays(state).items()
+    if value.shape[-2:-1] == (channels,)
+    and wider[name].shape == (*value.shape[:-2], channels + 1, value.shape[-1])
+  }
 
 
 def trained(config: Config, workdir: pathlib.Path, which: str) -> tuple[Task, TrainState, dict[str, Any]]:
@@ -71,8 +113,8 @@ def trained(config: Config, workdir: pathlib.Path, which: str) -> tuple[Task, Tr
   shape = tuple(meta['image_shape'])
   task = resolve.task(config, resolve.spec(config), shape)
   template = jax.eval_shape(lambda key: task.init(key, shape), jax.random.key(0))
-  found = _flat({'params': params, 'model_state': model_state})
-  wanted = _flat({'params': template.params, 'model_state': template.model_state})
+  found = paths.flatten({'params': params, 'model_state': model_state})
+  wanted = _arrays(template)
   for name in sorted(found.keys() | wanted.keys()):
     there, here = (tree[name].shape if name in tree else 'nothing' for tree in (found, wanted))
     if there != here:
@@ -85,9 +127,49 @@ def trained(config: Config, workdir: pathlib.Path, which: str) -> tuple[Task, Tr
   return task, state, meta
 
 
-def _flat(tree: Any) -> dict[str, Any]:
-  return {_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+def _found(path: str, preprocess: str) -> tuple[dict[str, Any], list[str]]:
+  """The arrays of `path` by our names, and what to say of where they are from."""
+  place = pathlib.Path(path).expanduser()
+  if folder := converted.find(place):
+    arrays, record = converted.read(folder)
+    return arrays, _expectation(record['source'], record['preprocess'], preprocess)
+  if path.startswith(hub.PREFIX) or (place.suffix in files.SUFFIXES and not place.is_dir()):
+    _, source, arrays = converted.load(path)
+    return arrays, _expectation(source.names[0], source.preprocess, preprocess)
+  params, model_state, _ = checkpoint.restore_params(place)
+  return paths.flatten({'params': params, 'model_state': model_state}), []
 
 
-def _name(path: tuple[Any, ...]) -> str:
-  return '/'.join(str(p.key) for p in path)
+def _expectation(source: str, theirs: str, ours: str) -> list[str]:
+  if not theirs:
+    return [f'  weights of {source}; what input they expect is not known: see to task.preprocess']
+  lines = [f"  weights of {source}, which expect task.preprocess='{theirs}'"]
+  if ours and ours != theirs:
+    lines.append(f"  warning: task.preprocess is '{ours}' here")
+  return lines
+
+
+def _adapted(kernel: np.ndarray, shape: tuple[int, ...]) -> np.ndarray | None:
+  """The kernel [... cin cout] for other image channels, None where it cannot be adapted to that shape."""
+  given, wanted = kernel.shape[-2], shape[-2]
+  if (*kernel.shape[:-2], kernel.shape[-1]) != (*shape[:-2], shape[-1]):
+    return None
+  if wanted == 1:
+    return kernel.sum(-2, keepdims=True, dtype=np.float32)
+  if wanted > given:
+    mean = kernel.mean(-2, keepdims=True, dtype=np.float32)
+    return np.concatenate([kernel, np.repeat(mean, wanted - given, axis=-2)], axis=-2)
+  return None
+
+
+def _of_classes(there: tuple[int, ...], here: tuple[int, ...], classes: int) -> bool:
+  """Whether two shapes differ just where this network has its number of classes."""
+  if len(there) != len(here):
+    return False
+  differing = {(a, b) for a, b in zip(there, here, strict=True) if a != b}
+  return len(differing) == 1 and next(iter(differing))[1] == classes
+
+
+def _arrays(state: TrainState) -> dict[str, Any]:
+  """Parameters and statistics of a state, or of its shapes, by name."""
+  return paths.flatten({'params': state.params, 'model_state': state.model_state})

@@ -26,7 +26,7 @@ def claim(workdir: pathlib.Path) -> None:
     with tempfile.TemporaryFile(dir=workdir):
       pass
   except OSError as error:
-    raise ValueError(f'--workdir {workdir} cannot be written to ({error.strerror}); name another') from error
+    raise ValueError(f'{workdir} cannot be written to ({error.strerror}); name another') from error
 
 
 def get_config(workdir: str) -> ml_collections.ConfigDict:

@@ -3,13 +3,14 @@
 Paddings are explicit integers everywhere: 'SAME' differs from the references at stride 2.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jseg.ops import batch_norm, conv
+from jseg.ops import batch_norm, conv, conv3d
 from jseg.typing import Array, Dtype
 
 # N(0, sqrt(2 / fan_in)), the initialiser of He et al. 2015 ("MSRA" in Caffe).
@@ -32,12 +33,15 @@ def run(module: nn.Module, x: Any, *, train: bool, remat: bool) -> jax.Array:
 
 
 class Conv(nn.Module):
-  """A convolution with explicit padding; kernel [kh kw cin/groups cout] as in flax."""
+  """A convolution with explicit padding; kernel [kh kw cin/groups cout] as in flax.
+
+  With three sides to the kernel it goes over volumes: kernel [kd kh kw cin/groups cout].
+  """
 
   features: int
-  kernel_size: tuple[int, int] = (3, 3)
+  kernel_size: tuple[int, ...] = (3, 3)
   stride: int = 1
-  padding: int | tuple[tuple[int, int], tuple[int, int]] = 0
+  padding: int | tuple[tuple[int, int], ...] = 0
   dilation: int = 1
   groups: int = 1
   use_bias: bool = True
@@ -46,11 +50,12 @@ class Conv(nn.Module):
 
   @nn.compact
   def __call__(self, x: Array) -> Array:
-    """[b h w cin] -> [b h' w' features]."""
+    """[b h w cin] -> [b h' w' features], or [b d h w cin] -> [b d' h' w' features]."""
+    op: Callable = conv.conv2d if len(self.kernel_size) == 2 else conv3d.conv3d
     kernel = self.param(
       'kernel', self.kernel_init, (*self.kernel_size, x.shape[-1] // self.groups, self.features), jnp.float32
     )
-    y = conv.conv2d(
+    y = op(
       x.astype(self.dtype),
       kernel.astype(self.dtype),
       stride=self.stride,
@@ -60,15 +65,18 @@ class Conv(nn.Module):
     )
     if self.use_bias:
       bias = self.param('bias', nn.initializers.zeros, (self.features,), jnp.float32)
-      y = y + bias.astype(self.dtype)[None, None, None]
+      y = y + bias.astype(self.dtype)[(None,) * (y.ndim - 1)]
     return y
 
 
 class ConvTranspose(nn.Module):
-  """A transposed convolution in torch's terms; kernel [kh kw cout cin], unflipped (torch's transposed)."""
+  """A transposed convolution in torch's terms; kernel [kh kw cout cin], unflipped (torch's transposed).
+
+  With three sides to the kernel it goes over volumes: kernel [kd kh kw cout cin].
+  """
 
   features: int
-  kernel_size: tuple[int, int] = (2, 2)
+  kernel_size: tuple[int, ...] = (2, 2)
   stride: int = 2
   padding: int = 0
   output_padding: int = 0
@@ -78,11 +86,12 @@ class ConvTranspose(nn.Module):
 
   @nn.compact
   def __call__(self, x: Array) -> Array:
-    """[b h w cin] -> [b (h-1)*s-2p+k+op ... features]."""
+    """[b h w cin] -> [b (h-1)*s-2p+k+op ... features]; volumes as well."""
+    op: Callable = conv.conv_transpose2d if len(self.kernel_size) == 2 else conv3d.conv_transpose3d
     kernel = self.param(
       'kernel', self.kernel_init, (*self.kernel_size, self.features, x.shape[-1]), jnp.float32
     )
-    y = conv.conv_transpose2d(
+    y = op(
       x.astype(self.dtype),
       kernel.astype(self.dtype),
       stride=self.stride,
@@ -91,12 +100,12 @@ class ConvTranspose(nn.Module):
     )
     if self.use_bias:
       bias = self.param('bias', nn.initializers.zeros, (self.features,), jnp.float32)
-      y = y + bias.astype(self.dtype)[None, None, None]
+      y = y + bias.astype(self.dtype)[(None,) * (y.ndim - 1)]
     return y
 
 
 class Norm(nn.Module):
-  """Normalisation by name: bn | frozen | batch | none.
+  """Normalisation by name: bn | frozen | batch | gn | none.
 
   bn: batch statistics in training, over all devices of `axis_name`; the running ones otherwise. They move
     by running = momentum * running + (1 - momentum) * batch (torch counts the momentum from the other end),
@@ -105,6 +114,8 @@ class Norm(nn.Module):
   batch: batch statistics in training, those of each image by itself at test, so that a prediction does not
     depend on the images beside it (FC-DenseNet's protocol, which tests images one by one). The running ones
     are kept but not used.
+  gn: statistics of each image and each of `groups` groups of its channels (Wu and He 2018, arXiv:1803.08494);
+    of all channels together where there are fewer than groups.
   none: the identity.
   """
 
@@ -113,18 +124,21 @@ class Norm(nn.Module):
   eps: float = 1e-5
   axis_name: str | None = None
   dtype: Dtype = jnp.float32
+  groups: int = 8  # of gn
 
   @nn.compact
   def __call__(self, x: Array, *, train: bool) -> Array:
     """[... c] -> [... c] in `dtype`; statistics and their update are float32.
 
     Raises:
-      ValueError: the kind is none of the four.
+      ValueError: the kind is none of the five, or the groups do not divide the channels.
     """
     if self.kind == 'none':
       return x
+    if self.kind == 'gn':
+      return GroupNorm(self.groups, self.eps, name='gn')(x.astype(self.dtype))
     if self.kind not in ('bn', 'frozen', 'batch'):
-      raise ValueError(f"norm '{self.kind}' is unknown; there are: bn, frozen, batch, none")
+      raise ValueError(f"norm '{self.kind}' is unknown; there are: bn, frozen, batch, gn, none")
     return BatchNorm(self.kind, self.momentum, self.eps, self.axis_name, name='bn')(
       x.astype(self.dtype), train=train
     )
@@ -158,6 +172,24 @@ class BatchNorm(nn.Module):
     if self.kind == 'batch':
       return batch_norm.apply(x, scale, bias, *batch_norm.image_statistics(x), eps=self.eps)
     return batch_norm.apply(x, scale, bias, mean.value, var.value, eps=self.eps)
+
+
+class GroupNorm(nn.Module):
+  """What Norm runs under the name 'gn': parameters scale and bias."""
+
+  groups: int
+  eps: float
+
+  @nn.compact
+  def __call__(self, x: Array) -> Array:
+    """[b ... c] -> [b ... c] in x's dtype."""
+    channels = x.shape[-1]
+    groups = self.groups if channels >= self.groups else 1
+    if channels % groups:
+      raise ValueError(f'{channels} channels do not divide into {groups} groups; give a multiple of {groups}')
+    scale = self.param('scale', nn.initializers.ones, (channels,), jnp.float32)
+    bias = self.param('bias', nn.initializers.zeros, (channels,), jnp.float32)
+    return batch_norm.apply(x, scale, bias, *batch_norm.image_statistics(x, groups), eps=self.eps)
 
 
 class PReLU(nn.Module):

@@ -46,8 +46,8 @@ def tile(side: int, depth: int) -> tuple[int, int]:
   return -(-(side + base) // step) * step - base, 6 * step - 4
 
 
-def mirror(image: Array, before: int, size: tuple[int, int]) -> Array:
-  """Extends image [b h w c] to `size` by reflection about its border pixels, `before` of it top and left.
+def mirror(image: Array, before: int, size: tuple[int, ...]) -> Array:
+  """Extends image [b ... c] to `size` by reflection about its border pixels, `before` of them at each start.
 
   Images smaller than the margin are reflected as often as it takes.
   """
@@ -60,7 +60,7 @@ def mirror(image: Array, before: int, size: tuple[int, int]) -> Array:
 
 
 def join(skip: Array, up: Array, *, crop: bool) -> Array:
-  """Concatenates two maps [b h w c], skip first, at one size.
+  """Concatenates two maps [b ... c], skip first, at one size.
 
   Args:
     skip: the contracting path's map.
@@ -69,12 +69,12 @@ def join(skip: Array, up: Array, *, crop: bool) -> Array:
       False: the other is filled with zeros to the skip's size, the odd one at the end.
   """
   skip, up = jnp.asarray(skip), jnp.asarray(up)
-  for axis in (1, 2):
+  for axis in range(1, skip.ndim - 1):
     extra = skip.shape[axis] - up.shape[axis]
     if crop:
       skip = lax.slice_in_dim(skip, extra // 2, extra // 2 + up.shape[axis], axis=axis)
     elif extra:
-      pads = [(0, 0)] * 4
+      pads = [(0, 0)] * up.ndim
       pads[axis] = (extra // 2, extra - extra // 2)
       up = jnp.pad(up, pads)
   return jnp.concatenate([skip, up], axis=-1)

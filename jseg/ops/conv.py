@@ -57,13 +57,7 @@ def conv2d(
     [b h' w' cout] with h' = (h + top + bottom - dilation * (kh - 1) - 1) // stride + 1.
   """
   x, kernel = jnp.asarray(x), jnp.asarray(kernel)
-  pads = ((padding, padding), (padding, padding)) if isinstance(padding, int) else padding
-  # XLA's CPU convolution reads beyond the edges when a padding is negative, here or in the input gradient.
-  spans = [dilation * (k - 1) for k in kernel.shape[:2]]
-  inner: Any = tuple((min(max(a, 0), n), min(max(b, 0), n)) for (a, b), n in zip(pads, spans, strict=True))
-  if inner != tuple(map(tuple, pads)):
-    outside: Any = tuple((a - c, b - d) for (a, b), (c, d) in zip(pads, inner, strict=True))
-    x = _pad(x, outside)
+  x, inner = split_padding(x, kernel.shape[:2], padding, dilation)
   if groups != 1:
     return _plain(x, kernel, stride, inner, dilation, groups)
   if kernel.shape[:2] == (1, 1):
@@ -71,15 +65,41 @@ def conv2d(
   return _conv(x, kernel, stride, inner, dilation)
 
 
+def split_padding(
+  x: jax.Array, kernel_size: tuple[int, ...], padding: int | tuple[tuple[int, int], ...], dilation: int
+) -> tuple[jax.Array, Any]:
+  """x [b ... c] and its padding on each spatial axis, of which x itself took what a convolution must not get.
+
+  XLA's CPU convolution reads beyond the edges when a padding is negative, here or in the input gradient: what
+  is below zero or over dilation * (k - 1) is done beforehand.
+  """
+  pads = ((padding, padding),) * len(kernel_size) if isinstance(padding, int) else padding
+  spans = [dilation * (k - 1) for k in kernel_size]
+  inner = tuple((min(max(a, 0), n), min(max(b, 0), n)) for (a, b), n in zip(pads, spans, strict=True))
+  if inner != tuple(map(tuple, pads)):
+    x = _pad(x, tuple((a - c, b - d) for (a, b), (c, d) in zip(pads, inner, strict=True)))
+  return x, inner
+
+
 def conv_transpose2d(
-  x: Array, kernel: Array, *, stride: int, padding: int = 0, output_padding: int = 0
+  x: Array,
+  kernel: Array,
+  *,
+  stride: int,
+  padding: int = 0,
+  output_padding: int = 0,
+  dilation: int = 1,
+  groups: int = 1,
 ) -> jax.Array:
-  """Torch's conv_transpose2d of x [b h w cin] with kernel [kh kw cout cin], unflipped.
+  """Torch's conv_transpose2d of x [b h w cin] with kernel [kh kw cout/groups cin], unflipped.
 
   Returns:
-    [b h' w' cout] with h' = (h - 1) * stride - 2 * padding + kh + output_padding.
+    [b h' w' cout] with h' = (h - 1) * stride - 2 * padding + dilation * (kh - 1) + 1 + output_padding.
   """
   x, kernel = jnp.asarray(x), jnp.asarray(kernel)
+  if (dilation, groups) != (1, 1):  # rare: no phases, but the stride's zeros
+    y = _transposed(x, kernel, stride, dilation, groups)
+    return _pad(y, ((-padding, output_padding - padding),) * 2)
   size = tuple(
     (n - 1) * stride - 2 * padding + k + output_padding
     for n, k in zip(x.shape[1:3], kernel.shape[:2], strict=True)
@@ -100,6 +120,18 @@ def _plain(x, kernel, stride: int, pads: Pads, dilation: int, groups: int = 1) -
   return lax.conv_general_dilated(
     x, kernel, (stride, stride), pads,
     rhs_dilation=(dilation, dilation), feature_group_count=groups, dimension_numbers=_DIMS,
+  )  # fmt: skip
+
+
+def _transposed(x, kernel, stride: int, dilation: int, groups: int) -> jax.Array:
+  """The transposed convolution without padding in XLA's terms: x spread out by zeros, the kernel flipped."""
+  kh, kw, features, cin = kernel.shape
+  kernel = kernel[::-1, ::-1].reshape(kh, kw, features, groups, cin // groups)
+  kernel = kernel.transpose(0, 1, 4, 3, 2).reshape(kh, kw, cin // groups, groups * features)
+  rows, columns = dilation * (kh - 1), dilation * (kw - 1)
+  return lax.conv_general_dilated(
+    x, kernel, (1, 1), ((rows, rows), (columns, columns)), (stride, stride), (dilation, dilation),
+    feature_group_count=groups, dimension_numbers=_DIMS,
   )  # fmt: skip
 
 
@@ -144,9 +176,10 @@ def _conv_backward(stride: int, pads: Pads, dilation: int, saved, g):
 _conv.defvjp(_conv_forward, _conv_backward)
 
 
-def _pad(x, pads: Pads) -> jax.Array:
-  """Pads height and width with zeros; negative amounts crop."""
-  return lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), (*pads[0], 0), (*pads[1], 0), (0, 0, 0)))
+def _pad(x, pads: tuple[tuple[int, int], ...]) -> jax.Array:
+  """Pads every spatial axis of x [b ... c] with zeros; negative amounts crop."""
+  inside = tuple((low, high, 0) for low, high in pads)
+  return lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), *inside, (0, 0, 0)))
 
 
 def _input_gradient(kernel, g, size: tuple[int, int], pads: Pads, dilation: int) -> jax.Array:

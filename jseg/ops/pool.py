@@ -85,6 +85,22 @@ def _maximum(slices: Places) -> jax.Array:
   return best
 
 
+def max_pool3d(x: Array, *, kernel: int = 2, stride: int = 2) -> jax.Array:
+  """Maximum over cubic windows of x [b d h w c]; the gradient goes to the first maximum of each window.
+
+  Raises:
+    ValueError: no window fits.
+  """
+  b, d, *plane = x.shape
+  y = max_pool(x.reshape(b * d, *plane), kernel=kernel, stride=stride)
+  y = y.reshape(b, d, *y.shape[1:])
+  span = (output_size(d, kernel=kernel, stride=stride) - 1) * stride + 1
+  best, *others = (y[:, i : i + span : stride] for i in range(kernel))
+  for value in others:
+    best = jnp.where(_wins(value, best), value, best)
+  return best
+
+
 def max_pool_argmax(
   x: Array, *, kernel: int = 2, stride: int = 2, padding: int = 0, ceil_mode: bool = False
 ) -> tuple[jax.Array, jax.Array]:

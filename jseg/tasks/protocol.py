@@ -1,4 +1,4 @@
-"""How class scores of an image are made at test time: scales, mirroring, sliding windows."""
+"""How class scores of an image are made at test time: scales, mirroring, windows, stochastic passes."""
 
 from collections.abc import Callable, Iterator
 
@@ -29,9 +29,54 @@ def class_scores(
     flip: average with the mirrored image's result, mirrored back.
     window: (height, width) in pixels of windows that overlap by at least half; () for the whole image.
   """
-  size = image.shape[1:3]
   if tuple(scales) == (1.0,) and not flip and not window:
     return forward(image)
+  return probabilities(forward, image, scales=scales, flip=flip, window=window)
+
+
+def sampled_scores(
+  forward: Callable[[Array, jax.Array], jax.Array],
+  image: Float[Array, 'b h w 3'],
+  *,
+  samples: int,
+  scales: tuple[float, ...] = (1.0,),
+  flip: bool = False,
+  window: tuple[int, ...] = (),
+) -> tuple[Float[Array, 'b h w k'], Float[Array, 'b h w']]:
+  """Mean probabilities of stochastic passes, and the passes' variance averaged over classes.
+
+  Source: Kendall, Badrinarayanan, Cipolla, "Bayesian SegNet" (arXiv:1511.02680), section 3.
+
+  Args:
+    forward: (image, number of the pass, int32 []) -> logits; the same number gives the same pass.
+    image: preprocessed.
+    samples: how many passes, each under the whole protocol; one after the other, so that memory does not
+      grow with them.
+    scales: as for class_scores.
+    flip: as for class_scores.
+    window: as for class_scores.
+  """
+
+  def add(total: tuple[jax.Array, jax.Array], number: jax.Array) -> tuple[tuple[jax.Array, jax.Array], None]:
+    # Welford's sums: equal passes have a variance of zero exactly.
+    mean, squares = total
+    found = probabilities(
+      lambda view: forward(view, number), image, scales=scales, flip=flip, window=window
+    )  # fmt: skip
+    moved = mean + (found - mean) / (number + 1)
+    return (moved, squares + (found - mean) * (found - moved)), None
+
+  shape = jax.eval_shape(forward, image, jax.ShapeDtypeStruct((), jnp.int32)).shape
+  start = (jnp.zeros(shape), jnp.zeros(shape))
+  (mean, squares), _ = jax.lax.scan(add, start, jnp.arange(samples, dtype=jnp.int32))
+  return mean, squares.mean(-1) / samples
+
+
+def probabilities(
+  forward: Forward, image: Array, *, scales: tuple[float, ...], flip: bool, window: tuple[int, ...]
+) -> jax.Array:
+  """Mean probabilities [b h w k] over the passes of a protocol; arguments as for class_scores."""
+  size = image.shape[1:3]
   total = jnp.zeros(())
   for scale in scales:
     scaled_size = tuple(max(1, round(n * scale)) for n in size)

@@ -26,8 +26,8 @@ class Options:
 
   preprocess: a rule of ops.preprocess. class_weights: one factor a class. normalise, label_smoothing: as
   losses.cross_entropy. losses: (map, factor) of each map whose loss is summed, as `make` says. accumulate:
-  micro-batches a step. ema: decay of the averaged weights, 0 for none.
-  scales, flip, window: the evaluation protocol, as protocol.class_scores.
+  micro-batches a step. ema: decay of the averaged weights, 0 for none. scales, flip, window: the evaluation
+  protocol, as protocol.class_scores. samples: stochastic passes, as protocol.sampled_scores; 0 for none.
   """
 
   preprocess: str = 'unit'
@@ -40,6 +40,7 @@ class Options:
   scales: tuple[float, ...] = (1.0,)
   flip: bool = False
   window: tuple[int, ...] = ()
+  samples: int = 0
 
 
 def make(
@@ -52,6 +53,7 @@ def make(
   scales: tuple[float, ...],
   flip: bool,
   window: tuple[int, ...],
+  samples: int,
   preprocess: str = 'unit',
   class_weights: str = 'none',
   normalise: str = 'pixels',
@@ -65,7 +67,7 @@ def make(
     tx: the optimiser.
     spec: the dataset's specification; gives the class weights.
     accumulate, ema: from the optim section.
-    scales, flip, window: from the eval section.
+    scales, flip, window, samples: from the eval section.
     preprocess: 'unit', 'share', 'imagenet', 'caffe' or 'bgr', see ops.preprocess.
     class_weights: a rule of the spec: 'none', 'median_frequency', 'enet', or a published list's name.
     normalise: 'pixels', 'weights' or 'images', see losses.cross_entropy.
@@ -77,6 +79,7 @@ def make(
     ValueError: an unknown rule, or a value outside its range.
   """
   _check(preprocess, normalise, label_smoothing, scales, window)
+  _check_samples(model, samples)
   options = Options(
     preprocess=preprocess,
     class_weights=tuple(spec.class_weights(class_weights)),
@@ -88,6 +91,7 @@ def make(
     scales=tuple(scales),
     flip=flip,
     window=tuple(window),
+    samples=samples,
   )
   bind = functools.partial
   return Task(
@@ -114,6 +118,19 @@ def _check(rule: str, normalise: str, smoothing: float, scales: tuple[float, ...
     raise ValueError(f'eval.window is {window}; it must be (height, width) in pixels, or () for whole images')
 
 
+def _check_samples(model: nn.Module, samples: int) -> None:
+  if samples < 0:
+    raise ValueError(f'eval.samples is {samples}; it must be 0, for no stochastic passes, or how many')
+  chosen = _chosen(model)
+  if samples and not ('dropout' in chosen and np.any(chosen['dropout'])):
+    raise ValueError(f'eval.samples is {samples}, but the network drops nothing; give it a dropout, or set 0')
+
+
+def _chosen(model: nn.Module) -> dict[str, Any]:
+  """The options of a network and their values."""
+  return {field.name: getattr(model, field.name) for field in dataclasses.fields(model)}
+
+
 def init(
   key: Key,
   image_shape: tuple[int, int, int],
@@ -127,8 +144,8 @@ def init(
   Raises:
     ValueError: the network cannot take the size, or has not the maps that task.losses names.
   """
-  output, variables = model.init_with_output(key, jnp.zeros((1, *image_shape)), train=False)
-  _scored(*output, options)
+  (logits, out), variables = model.init_with_output(key, jnp.zeros((1, *image_shape)), train=False)
+  _scored(logits, out, options)
   variables = dict(variables)
   params = variables.pop('params')
   ema = jax.tree.map(jnp.copy, params) if options.ema else {}
@@ -213,22 +230,40 @@ def train_step(
   return state, {**sums, **gradient_norms(grads)}
 
 
-def _scores(state: TrainState, image: Array, *, model: nn.Module, options: Options) -> jax.Array:
-  """Class scores [b h w k] of 8-bit images under the evaluation protocol."""
+def _scores(
+  state: TrainState, image: Array, *, model: nn.Module, options: Options
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+  """Class scores [b h w k] of 8-bit images under the evaluation protocol, and {'uncertainty'} of samples."""
   params = state.ema if options.ema else state.params
-
-  def forward(x):
-    return model.apply({'params': params, **state.model_state}, x, train=False)[0]
-
+  variables = {'params': params, **state.model_state}
   image = preprocess.preprocess(image, options.preprocess)
-  return protocol.class_scores(
-    forward, image, scales=options.scales, flip=options.flip, window=options.window
-  )
+  ways: Any = {'scales': options.scales, 'flip': options.flip, 'window': options.window}
+  if not options.samples:
+    return protocol.class_scores(lambda x: model.apply(variables, x, train=False)[0], image, **ways), {}
+  # Dropout on, normalisation as at test: by the running statistics, or of one image by its own.
+  chosen = _chosen(model)
+  still: Any = {'norm': 'frozen'} if 'norm' in chosen and chosen['norm'] == 'bn' else {}
+  alone = model.clone(axis_name=None, **still)
+
+  def forward(x, number):
+    key = jax.random.fold_in(jax.random.key(0), number)
+
+    def one(x):
+      (logits, _), _ = alone.apply(
+        variables, x[None], train=True, mutable=['batch_stats'], rngs={'dropout': key}
+      )
+      return logits[0]
+
+    # Image by image: each is met by the same masks, whatever is beside it and on whichever device.
+    return jax.vmap(one)(x)
+
+  scores, uncertainty = protocol.sampled_scores(forward, image, samples=options.samples, **ways)
+  return scores, {'uncertainty': uncertainty}
 
 
 def eval_step(state: TrainState, batch: Batch, *, model: nn.Module, options: Options) -> Sums:
   """{'confusion': [k k]} of one batch over all devices."""
-  scores = _scores(state, batch['image'], model=model, options=options)
+  scores, _ = _scores(state, batch['image'], model=model, options=options)
   metric = metrics.MeanIU.from_model_output(logits=scores, labels=_known(batch))
   return psum({'confusion': metric.confusion})
 
@@ -246,9 +281,12 @@ def statistics_step(state: TrainState, batch: Batch, key: Key, *, model: nn.Modu
 
 
 def predict_step(state: TrainState, image: Array, *, model: nn.Module, options: Options) -> dict[str, Array]:
-  """{'predictions': uint8 [b h w]}: the class of each pixel."""
-  scores = _scores(state, image, model=model, options=options)
-  return {'predictions': jnp.argmax(scores, axis=-1).astype(jnp.uint8)}
+  """{'predictions': uint8 [b h w]}, the class of each pixel; of samples also 'uncertainty', float32 [b h w].
+
+  It is the variance of the class probabilities over the stochastic passes, averaged over classes.
+  """
+  scores, more = _scores(state, image, model=model, options=options)
+  return {'predictions': jnp.argmax(scores, axis=-1).astype(jnp.uint8), **more}
 
 
 def summarise(sums: Mapping[str, Any]) -> dict[str, float]:

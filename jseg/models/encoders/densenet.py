@@ -1,8 +1,8 @@
 """DenseNet-121, 161, 169 and 201 as encoder and as ImageNet classifier.
 
 Source: Huang, Liu, van der Maaten, Weinberger, "Densely connected convolutional networks" (arXiv:1608.06993),
-table 1, the form with bottlenecks and compression (DenseNet-BC); the layers are torchvision's, and so is depth
-161, whose growth is 48.
+table 1, the form with bottlenecks and compression (DenseNet-BC); the layers are torchvision's, and so is
+depth 161, whose growth is 48.
 """
 
 import functools

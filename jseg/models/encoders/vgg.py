@@ -25,6 +25,7 @@ class Encoder(nn.Module):
   bn_momentum: float = 0.9
   first_padding: int = 1  # of the very first convolution; FCN pads by 100
   ceil_mode: bool = False  # pools round up, as in Caffe
+  dropout: float = 0.0  # after the pools of the three deepest stages, as in Bayesian SegNet and G-FRNet
   dtype: Dtype = jnp.float32
   axis_name: str | None = None
 
@@ -47,11 +48,11 @@ class Encoder(nn.Module):
     """
     if self.depth not in STAGES:
       raise ValueError(f'VGG of depth {self.depth} is unknown; there are: {", ".join(map(str, STAGES))}')
-    side = min(image.shape[1:3])
-    if not self.ceil_mode and side + 2 * (self.first_padding - 1) < 32:
+    least = 34 - 2 * self.first_padding
+    if not self.ceil_mode and min(image.shape[1:3]) < least:
       raise ValueError(
         f'image of {image.shape[1]}x{image.shape[2]} pixels is too small for five pools that round down; '
-        f'give at least {34 - 2 * self.first_padding} on each side'
+        f'give at least {least}x{least}'
       )
     features, out = [], {}
     x = image
@@ -63,6 +64,8 @@ class Encoder(nn.Module):
         x = nn.relu(x)
       out[f'stage{i}'] = x
       x, out[f'place{i}'] = pool.max_pool_2x2(x, ceil_mode=self.ceil_mode)
+      if i > 2:
+        x = blocks.Dropout(self.dropout, self.axis_name)(x, train=train)
       features.append(x)
     return tuple(features), out
 
