@@ -76,7 +76,7 @@ class Encoder(nn.Module):
     x = image
     for i, name in enumerate(('conv1', 'conv2', 'conv3', 'conv4', 'conv5')):
       x = blocks.Conv(
-        form.features[i] * self.width, (_SIDES[i],) * 2, _STRIDES[i], _PADDINGS[i] if i else first,
+        form.features[i] * self.width, (_SIDES[i], _SIDES[i]), _STRIDES[i], _PADDINGS[i] if i else first,
         groups=form.groups[i], dtype=self.dtype, name=name,
       )(x)  # fmt: skip
       x = nn.relu(x)
