@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Everything a change must pass: bash launch/check.sh [--fast] [pytest arguments]
-# --fast leaves out the tests marked slow.
+# Everything a change must pass: bash launch/check.sh [--fast | --all] [pytest arguments]
+# --fast leaves out the tests marked slow; --all adds those marked long: every config, every network learns.
 set -uo pipefail
 . "$(dirname "$0")/venv.sh"
 
-tests=()
-if [ "${1:-}" = --fast ]; then
-  tests=(-m 'not slow')
-  shift
-fi
+tests=(-m 'not long')
+case "${1:-}" in
+  --fast) tests=(-m 'not slow') && shift ;;
+  --all) tests=() && shift ;;
+esac
 
 failed=()
 step() {

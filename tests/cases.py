@@ -59,7 +59,7 @@ class Network(NamedTuple):
   sizes: tuple[tuple[int, ...], ...] = ((1, 1), (33, 47))  # images it takes, odd ones among them
   refused: tuple[tuple[int, ...], ...] = ()  # images it refuses, by a ValueError that names a legal size
   small: tuple[int, ...] = (19, 37)  # the size for the tests that compute
-  learns: dict[str, Any] = {}  # options beside `tiny` with which it learns two images
+  learns: dict[str, Any] = {}  # with `tiny`, options and Adam's `rate` that let it learn two images
 
   def model(self, **options) -> nn.Module:
     """The network, with its options and these."""
@@ -109,7 +109,7 @@ _SEMSEG = 'hszhao/semseg, sum over its parameters'
 
 NETWORKS = (
   Network('deconvnet', 'deconvnet', 21, 3, 251_805_653, _DECONVNET, {}, {'width': 2}),
-  Network('enet', 'enet', 11, 3, 363_791, _ENET, {}, {'width': 8}),
+  Network('enet', 'enet', 11, 3, 363_791, _ENET, {}, {'width': 8}, learns={'rate': 1e-2}),
   Network(
     'enet-encoder', 'enet', 11, 3, 339_575, _ENET, {'decoder': False}, {'width': 8},
   ),
@@ -124,7 +124,7 @@ NETWORKS = (
   Network('fcdensenet103', 'fc_densenet', 11, 3, 9_322_091, _TIRAMISU, {}, _SMALL, ((45, 70),)),
   Network('gfrnet', 'gfrnet', 11, 3, 29_194_090, _GFRNET),
   Network('gfrnet-sum', 'gfrnet', 11, 3, 29_194_090, _GFRNET, {'gate': 'sum'}),
-  Network('linknet', 'linknet', 11, 3, 11_535_659, _LUA, {}, {'width': 8}),
+  Network('linknet', 'linknet', 11, 3, 11_535_659, _LUA, {}, {'width': 8}, learns={'width': 32}),
   Network(
     'linknet-port', 'linknet', 21, 3, 11_535_957, 'e-lab/pytorch-linknet, sum over its parameters',
     {'sum_relu': False, 'decoder_bias': False, 'decoder_eps': 1e-5}, {'width': 8},
@@ -181,7 +181,7 @@ NETWORKS = (
     'fcn_basic-bilinear', 'fcn_basic', 11, 3, 613_003, f'{_ROWS} 0.625M',
     {'upsample': 'bilinear', 'addition': False},
   ),
-  Network('unet', 'unet', 2, 1, 31_030_658, _JVANVUGT, {}, {'width': 2}),
+  Network('unet', 'unet', 2, 1, 31_030_658, _JVANVUGT, {}, {'width': 2}, learns={'width': 6, 'dropout': 0.0}),
   Network('unet-3-11', 'unet', 11, 3, 31_032_395, _UNET, {}, {'width': 2}, ((5, 120),)),
   Network(
     'unet-valid', 'unet', 2, 1, 31_030_658, _JVANVUGT, {'border': 'none'}, {'width': 2, 'depth': 3},
@@ -210,7 +210,10 @@ NETWORKS = (
     {'padding': 'same', 'upsample': 'nearest', 'conv_bias': False, 'norm': 'gn', 'norm_first': True},
     {'width': 4, 'depth': 2}, ((8, 8, 8), (9, 21, 30)), ((8, 8, 7),), (4, 7, 5),
   ),
-  Network('fcn32s', 'fcn', 21, 3, 134_346_581, _FCN_FROZEN, {'stride': 32}, {'width': 1}),
+  Network(
+    'fcn32s', 'fcn', 21, 3, 134_346_581, _FCN_FROZEN, {'stride': 32}, {'width': 1},
+    learns={'width': 2, 'deconv': 'learned'},
+  ),
   Network('fcn16s', 'fcn', 21, 3, 134_357_354, _FCN_FROZEN, {'stride': 16}, {'width': 1}),
   Network('fcn8s', 'fcn', 21, 3, 134_362_751, _FCN_FROZEN, {}, {'width': 1}),
   Network('fcn8s-11', 'fcn', 11, 3, 134_314_081, _FCN_FROZEN, {'at_once': True}, {'width': 1}),
@@ -223,17 +226,26 @@ NETWORKS = (
   Network(
     'fcn8s-learned', 'fcn', 21, 3, 134_489_759, _FCN, {'deconv': 'learned', 'at_once': True}, {'width': 1}
   ),
-  Network('fcn_alexnet', 'fcn_alexnet', 21, 3, 56_954_261, _FCN_ALEXNET, {}, {'width': 2}),
+  Network(
+    'fcn_alexnet', 'fcn_alexnet', 21, 3, 56_954_261, _FCN_ALEXNET, {}, {'width': 2},
+    learns={'width': 4, 'deconv': 'learned'},
+  ),
   Network(
     'fcn_alexnet-learned', 'fcn_alexnet', 21, 3, 58_704_590, _FCN_ALEXNET_LEARNED, {'deconv': 'learned'},
     {'width': 2},
   ),
-  Network('fcn_googlenet', 'fcn_googlenet', 21, 3, 5_995_077, _FCN_GOOGLENET, {}, {'width': 8}),
+  Network(
+    'fcn_googlenet', 'fcn_googlenet', 21, 3, 5_995_077, _FCN_GOOGLENET, {}, {'width': 8},
+    learns={'deconv': 'learned'},
+  ),
   Network(
     'fcn_googlenet-tv', 'fcn_googlenet', 21, 3, 5_621_429, _FCN_GOOGLENET_TV, {'form': 'torchvision'},
     {'width': 8},
   ),
-  Network('fcn_resnet50', 'fcn_resnet', 21, 3, 35_322_218, _SEGMENTATION, {}, _SHALLOW),
+  Network(
+    'fcn_resnet50', 'fcn_resnet', 21, 3, 35_322_218, _SEGMENTATION, {}, _SHALLOW,
+    learns={'rate': 1e-2},
+  ),
   Network('fcn_resnet101', 'fcn_resnet', 21, 3, 54_314_346, _SEGMENTATION, {'depth': 101}, _SHALLOW, _ODD),
   Network('fcn_resnet50-bare', 'fcn_resnet', 21, 3, 32_957_013, _BARE, {'aux': False}, _SHALLOW, _ODD),
 )  # fmt: skip

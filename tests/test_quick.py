@@ -1,5 +1,6 @@
 """Every config trains, evaluates and predicts in its quick form, on one device, through the doors."""
 
+import importlib
 import json
 import re
 import subprocess
@@ -20,8 +21,18 @@ def door(name, *flags):
   )  # fmt: skip
 
 
+def once_for_each_network():
+  """The configs as parameters; one for each file of jseg/models always runs, the others are long."""
+  seen, found = set(), []
+  for config in CONFIGS:
+    name = importlib.import_module(f'configs.{config}').get_config().model.name
+    found.append(pytest.param(config, marks=[pytest.mark.long] if name in seen else []))
+    seen.add(name)
+  return found
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize('config', CONFIGS)
+@pytest.mark.parametrize('config', once_for_each_network())
 def test_quick(config, tmp_path):
   small = ('--config.data.batch_size=2', '--config.eval.batch_size=2', '--config.data.options.val=2')
   steps = ('--config.train.steps=2', '--config.train.save_every=100', '--config.eval.overlays=1')

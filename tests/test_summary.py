@@ -21,14 +21,6 @@ from jseg.models import blocks, unet
 from jseg.models.encoders import resnet
 from jseg.ops import pool, resize
 
-networks = pytest.mark.parametrize(
-  'case',
-  [
-    pytest.param(case, id=case.id, marks=[] if case.id in ('linknet', 'unet-same-bn') else [pytest.mark.slow])
-    for case in cases.NETWORKS
-  ],
-)
-
 
 class Small(nn.Module):
   """A convolution, a grouped and dilated one, a transposed one, a dense layer, and a layer called twice."""
@@ -87,9 +79,11 @@ def test_small_layers_by_hand():
   assert found['output_stride'] == 2 and found['coarse_field'] == 11 and found['field'] == 13
 
 
-@networks
+@pytest.mark.parametrize(
+  'case', {case.name: case for case in cases.NETWORKS}.values(), ids=lambda case: case.id
+)
 def test_every_parameter_is_in_a_layer(case):
-  size = case.sizes[-1] if case.sizes else (188, 188)
+  size = case.sizes[-1] if case.sizes else (188,) * len(case.small)
   found = layers.summarise(case.model(), (1, *size, case.channels))
   assert found['parameters'] == case.parameters
   assert sum(part['parameters'] for part in found['parts'].values()) == case.parameters
@@ -268,7 +262,7 @@ def test_sizes_come_from_the_config():
 
 
 def test_the_table_has_each_network_once():
-  patterns = [str(REPO / 'configs' / f'{name}.py') for name in ('unet_*', 'unet_shapes', '__init__')]
+  patterns = [str(REPO / 'configs' / f'{name}.py') for name in ('unet_[cs]*', 'unet_shapes', '__init__')]
   head, _, *rows = summary.markdown(patterns, size=(48, 64)).splitlines()
   assert 'GFLOP at 48x64' in head
   assert [row.split('|')[1].strip() for row in rows] == ['unet_camvid', 'unet_shapes']

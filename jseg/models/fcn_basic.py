@@ -1,7 +1,8 @@
 """FCN-Basic: the encoder of SegNet-Basic under the decoder of FCN, and the other rows of that comparison.
 
 Source: Badrinarayanan, Kendall, Cipolla, "SegNet" (arXiv:1511.00561), section 3.2 and table 1; no layers were
-released. 1x1 convolutions bring every pooled map to as many channels as there are classes, 8x8 transposed
+released, and the decoder's form is as remembered from the text: the table's parameter counts alone test it.
+1x1 convolutions bring every pooled map to as many channels as there are classes, 8x8 transposed
 convolutions double the deepest one's size four times, and to each result the pooled map of its size is added.
 Options: FCN-Basic-NoAddition is addition=False, FCN-Basic-NoDimReduction is reduction=False (64 maps all the
 way, then the 1x1 classifier), Bilinear-Interpolation is upsample='bilinear', addition=False.
