@@ -188,6 +188,11 @@ NETWORKS = (
     sizes=(), refused=((187, 188), (100, 300)), small=(45, 52),
   ),
   Network(
+    'unet-bilinear', 'unet', 2, 3, 17_263_042, 'milesial/Pytorch-UNet, bilinear=True, sum over its parameters',
+    {'padding': 'same', 'norm': 'bn', 'upsample': 'bilinear'}, {'width': 2},
+    sizes=((16, 16), (45, 61)), refused=((15, 64), (64, 1)),
+  ),
+  Network(
     'unet-same-bn', 'unet', 2, 3, 31_037_698, 'milesial/Pytorch-UNet, sum over its parameters',
     {'padding': 'same', 'norm': 'bn'}, {'width': 2},
     sizes=((16, 16), (45, 61)), refused=((15, 64), (64, 1)),

@@ -105,6 +105,11 @@ def _milesial_tap(name: str) -> Place:
   return name if name.startswith('down') else f'up{4 - int(name[2:])}'
 
 
+def _milesial(arrays: Arrays) -> nn.Module:
+  upsample = 'deconv' if torch_unet.learns_upsampling(arrays) else 'bilinear'
+  return unet.Model(num_classes=len(arrays['outc.conv.bias']), padding='same', norm='bn', upsample=upsample)
+
+
 def _jvanvugt(arrays: Arrays) -> nn.Module:
   return unet.Model(
     num_classes=len(arrays['last.bias']),
@@ -408,11 +413,8 @@ NETWORKS = {
   ),
   'unet': Network(_jvanvugt, torch_unet.jvanvugt, _jvanvugt_tap),
   'unet_572': Network(_jvanvugt, torch_unet.jvanvugt, _jvanvugt_tap),
-  'unet_bn_padded': Network(
-    lambda a: unet.Model(num_classes=len(a['outc.conv.bias']), padding='same', norm='bn'),
-    torch_unet.milesial,
-    _milesial_tap,
-  ),
+  'unet_bn_padded': Network(_milesial, torch_unet.milesial, _milesial_tap),
+  'unet_bn_bilinear': Network(_milesial, torch_unet.milesial, _milesial_tap),
   'unet3d_bn': Network(_wolny, torch_unet3d.wolny, _wolny_tap),
   'unet3d_gn': Network(_wolny, torch_unet3d.wolny, _wolny_tap),
   'unet3d_paper': Network(_paper3d, torch_unet3d.paper, _paper3d_tap),
@@ -421,4 +423,8 @@ NETWORKS = {
 }
 
 # Others' networks that leave the paper and are not carried: stem -> why.
-LEFT_OUT: dict[str, str] = {}
+LEFT_OUT: dict[str, str] = {
+  'enet': "davidtvs/PyTorch-ENet leaves the authors' network in nine places (activations before the sums, one "
+  'slope a layer, both asymmetric convolutions normalised and in the other order, no biases, other epsilon, '
+  '2x2 transposed convolutions, another first pool and last layer): a network of its own, not an option',
+}

@@ -381,7 +381,13 @@ def test_unet_join():
 
 
 @pytest.mark.parametrize(
-  ('options', 'allowed'), [({'padding': 'full'}, 'valid, same'), ({'border': 'zero'}, 'mirror, none')]
+  ('options', 'allowed'),
+  [
+    ({'padding': 'full'}, 'valid, same'),
+    ({'border': 'zero'}, 'mirror, none'),
+    ({'upsample': 'cubic', 'padding': 'same'}, 'deconv, bilinear'),
+    ({'upsample': 'bilinear'}, "padding='same'"),
+  ],
 )
 def test_unet_refuses_unknown_options(options, allowed):
   with pytest.raises(ValueError, match=allowed):

@@ -219,7 +219,12 @@ _NETWORKS = (
   ),
   Source(('bfortuner/fcdensenet',), "fc_densenet, norm='bn', bn_eps=1e-5", '', torch_tiramisu.fc_densenet),
   Source(('jvanvugt/unet',), 'unet', '', torch_unet.jvanvugt),
-  Source(('milesial/unet',), "unet, padding='same', norm='bn'", 'share', torch_unet.milesial),
+  Source(
+    ('milesial/unet',),
+    "unet, padding='same', norm='bn', upsample as the names say",
+    'share',
+    torch_unet.milesial,
+  ),
 )
 
 

@@ -33,11 +33,16 @@ def jvanvugt(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
   return rows.apply(arrays, table)
 
 
+def learns_upsampling(arrays: Mapping[str, np.ndarray]) -> bool:
+  """Whether milesial's network has transposed convolutions, or else upsamples bilinearly."""
+  return 'up1.up.weight' in arrays
+
+
 def milesial(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
-  """Variables of models.unet with padding='same', norm='bn', depth 5.
+  """Variables of models.unet with padding='same', norm='bn', depth 5; upsample as the names say.
 
   Raises:
-    ValueError: arrays are missing or left over (its bilinear form is another network).
+    ValueError: arrays are missing or left over.
   """
   places = [('inc', 'down0')]
   places += [(f'down{i}.maxpool_conv.1', f'down{i}') for i in range(1, 5)]
@@ -47,6 +52,7 @@ def milesial(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
     for i, (conv, norm) in enumerate((('0', '1'), ('3', '4')), start=1):
       table += rows.conv(f'{theirs}.double_conv.{conv}', (ours, f'conv{i}'), bias=False)
       table += rows.norm(f'{theirs}.double_conv.{norm}', (ours, f'norm{i}'))
-  for level in range(4):
-    table += rows.deconv(f'up{4 - level}.up', (f'up{level}_conv',))
+  if learns_upsampling(arrays):
+    for level in range(4):
+      table += rows.deconv(f'up{4 - level}.up', (f'up{level}_conv',))
   return rows.apply(arrays, table)

@@ -4,7 +4,7 @@ Source: Ronneberger, Fischer, Brox, "U-Net" (arXiv:1505.04597), section 2 and fi
 is the paper's: valid convolutions, dropout at the end of the contracting path, skips cropped and put in
 front of the upsampled map, and the image mirrored at its border (the overlap-tile strategy of section 2), so
 that the logits cover the image itself. With padding='same' and norm='bn' it is the network of
-milesial/Pytorch-UNet, which is not the paper's.
+milesial/Pytorch-UNet, which is not the paper's; upsample='bilinear' is the other form it has.
 """
 
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ from flax import linen as nn
 from jax import lax
 
 from jseg.models import blocks
-from jseg.ops import pool
+from jseg.ops import pool, resize
 from jseg.typing import Array, Dtype
 
 
@@ -83,7 +83,7 @@ def join(skip: Array, up: Array, *, crop: bool) -> Array:
 class DoubleConv(nn.Module):
   """Two 3x3 convolutions, each followed by normalisation, if any, and ReLU."""
 
-  features: int
+  features: tuple[int, int]
   padding: int
   norm: str
   bn_momentum: float
@@ -92,10 +92,10 @@ class DoubleConv(nn.Module):
 
   @nn.compact
   def __call__(self, x: Array, *, train: bool) -> Array:
-    """[b h w c] -> [b h' w' features], h' = h - 4 without padding."""
-    for i in (1, 2):
+    """[b h w c] -> [b h' w' features[1]], h' = h - 4 without padding."""
+    for i, features in enumerate(self.features, start=1):
       x = blocks.Conv(
-        self.features, padding=self.padding, use_bias=self.norm == 'none', dtype=self.dtype, name=f'conv{i}'
+        features, padding=self.padding, use_bias=self.norm == 'none', dtype=self.dtype, name=f'conv{i}'
       )(x)
       x = blocks.Norm(
         self.norm, self.bn_momentum, axis_name=self.axis_name, dtype=self.dtype, name=f'norm{i}'
@@ -112,6 +112,7 @@ class Model(nn.Module):
   depth: int = 5  # levels, the bottom one included
   padding: str = 'valid'  # valid | same: what the 3x3 convolutions do at their border
   border: str = 'mirror'  # valid only. mirror: logits at the image's size | none: the smaller map as it is
+  upsample: str = 'deconv'  # deconv: 2x2 transposed | bilinear: fixed, for padding='same'
   norm: str = 'none'  # as blocks.Norm; with one, the 3x3 convolutions have no bias
   bn_momentum: float = 0.9
   dropout: float = 0.5  # after the two deepest levels
@@ -134,31 +135,40 @@ class Model(nn.Module):
     if self.padding == 'valid' and self.border == 'mirror':
       (new_h, margin), (new_w, _) = tile(h, self.depth), tile(w, self.depth)
       x = mirror(image, margin, (new_h + 2 * margin, new_w + 2 * margin))
+    halving = 2 if self.upsample == 'bilinear' else 1  # of the features that an upsampling starts from
     for level in range(self.depth):
       if level > 0:
         x = pool.max_pool(x)
-      x = self._double_conv(level, f'down{level}')(x, train=train)
+      features = self.width * 2**level // (halving if level == self.depth - 1 else 1)
+      x = self._double_conv((features, features), f'down{level}')(x, train=train)
       if level >= self.depth - 2:
         x = blocks.Dropout(self.dropout, self.axis_name)(x, train=train)
       out[f'down{level}'] = x
     for level in range(self.depth - 2, -1, -1):
-      x = blocks.ConvTranspose(self.width * 2**level, dtype=self.dtype, name=f'up{level}_conv')(x)
+      if self.upsample == 'bilinear':
+        x = resize.bilinear(x, (2 * x.shape[1], 2 * x.shape[2]), align_corners=True)
+      else:
+        x = blocks.ConvTranspose(self.width * 2**level, dtype=self.dtype, name=f'up{level}_conv')(x)
       x = join(out[f'down{level}'], x, crop=self.padding == 'valid')
-      out[f'up{level}'] = x = self._double_conv(level, f'up{level}')(x, train=train)
+      features = (self.width * 2**level, self.width * 2**level // (halving if level > 0 else 1))
+      out[f'up{level}'] = x = self._double_conv(features, f'up{level}')(x, train=train)
     logits = blocks.Conv(self.num_classes, (1, 1), dtype=self.dtype, name='score')(x)
     if self.border == 'mirror':
       logits = logits[:, :h, :w]
     return logits.astype(jnp.float32), out
 
-  def _double_conv(self, level: int, name: str) -> DoubleConv:
+  def _double_conv(self, features: tuple[int, int], name: str) -> DoubleConv:
     padding = int(self.padding == 'same')
-    features = self.width * 2**level
     return DoubleConv(features, padding, self.norm, self.bn_momentum, self.dtype, self.axis_name, name=name)
 
   def _check(self, h: int, w: int) -> None:
     """Raises the ValueErrors of __call__."""
     if self.padding not in ('valid', 'same'):
       raise ValueError(f"U-Net's padding '{self.padding}' is unknown; there are: valid, same")
+    if self.upsample not in ('deconv', 'bilinear'):
+      raise ValueError(f"U-Net's upsample '{self.upsample}' is unknown; there are: deconv, bilinear")
+    if self.upsample == 'bilinear' and self.padding != 'same':
+      raise ValueError("U-Net's upsample='bilinear' is of its padded form; set padding='same'")
     if self.border not in ('mirror', 'none'):
       raise ValueError(f"U-Net's border '{self.border}' is unknown; there are: mirror, none")
     least = 1
