@@ -188,7 +188,7 @@ NETWORKS = (
     sizes=(), refused=((187, 188), (100, 300)), small=(45, 52),
   ),
   Network(
-    'unet-bilinear', 'unet', 2, 3, 17_263_042, 'milesial/Pytorch-UNet, bilinear=True, sum over its parameters',
+    'unet-bilinear', 'unet', 2, 3, 17_263_042, 'milesial/Pytorch-UNet, bilinear=True, sum of its parameters',
     {'padding': 'same', 'norm': 'bn', 'upsample': 'bilinear'}, {'width': 2},
     sizes=((16, 16), (45, 61)), refused=((15, 64), (64, 1)),
   ),
