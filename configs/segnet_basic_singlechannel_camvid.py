@@ -3,27 +3,17 @@ r"""SegNet-Basic-SingleChannelDecoder on CamVid, 11 classes, 480x360.
   python -m jseg.main --config=configs/segnet_basic_singlechannel_camvid.py --workdir=W \
     --config.data.source=CAMVID
 
-Source: SegNet (PAMI 2017), section 3.2 and table 1: SGD at 0.1 fixed, momentum 0.9, batch 12,
-median-frequency weights, validation every 1,000 iterations. Raw BGR, weight decay 5e-4 and 10,000
-iterations are those of the released segnet_basic prototxts. Departure: the best checkpoint is that of the
-best validation mean IU, the paper's that of the best validation global accuracy.
+Recipe and departure: as fcn_basic_camvid.py, another row of the same table (SegNet, PAMI 2017, table 1).
 Published on the 233 test images from the 367 training images: 46.1 mean IU, 81.2 global, 60.7 class; 0.625M
 parameters, here 626,315 (with biases and normalisation).
 """
 
-from configs import base
+from configs import base, fcn_basic_camvid
 
 
 def get_config(arg: str = ''):
   """See the module's docstring."""
-  config = base.get_config()
-  config.model = base.section(name='segnet_basic', filters='single')
-  config.task = base.section(name='semantic', preprocess='bgr', class_weights='median_frequency')
-  config.data.name, config.data.batch_size = 'camvid', 12
-  config.optim.name, config.optim.lr, config.optim.momentum = 'sgd', 0.1, 0.9
-  config.optim.weight_decay = 5e-4
-  # Caffe's convolutions: biases at twice the rate, not decayed; its BN layers decay both of theirs.
-  config.optim.groups = (('bn/bias', 1.0, 1.0), ('bias', 2.0, 0.0))
-  config.eval.split, config.eval.every = 'val', 1000
-  config.train.steps, config.train.save_every, config.train.recalibrate = 10_000, 500, 31
+  config = fcn_basic_camvid.get_config()
+  with config.unlocked():
+    config.model = base.section(name='segnet_basic', filters='single')
   return base.variant(config, arg)
