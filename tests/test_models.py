@@ -108,6 +108,15 @@ SLOW = {
 }
 
 
+def marks(case):
+  """Of a network in the tests that compute: slow ones are long, too, if another of their file always runs."""
+  if case.id not in SLOW:
+    return []
+  same = [c.id for c in WIRINGS if c.name == case.name]
+  always = min(same, key=lambda name: name in SLOW)  # the first one that is quick, or else the first
+  return [pytest.mark.slow] if case.id == always else [pytest.mark.slow, pytest.mark.long]
+
+
 class Tiny(NamedTuple):
   """The small form of a network, a batch for it, variables none of which is zero, and what comes out."""
 
@@ -119,7 +128,7 @@ class Tiny(NamedTuple):
 
 @pytest.fixture(
   scope='module',
-  params=[pytest.param(c, id=c.id, marks=[pytest.mark.slow] if c.id in SLOW else []) for c in WIRINGS],
+  params=[pytest.param(c, id=c.id, marks=marks(c)) for c in WIRINGS],
 )
 def tiny(request):
   case = request.param
