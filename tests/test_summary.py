@@ -15,8 +15,7 @@ from test_house import REPO
 from test_models import variables_of
 
 from configs import fcn8s_camvid, segnet_camvid, unet_shapes
-from jseg import summary
-from jseg.engine import layers, receptive, spans
+from jseg.engine import layers, receptive, reports, spans
 from jseg.models import blocks, unet
 from jseg.models.encoders import resnet
 from jseg.ops import pool, resize
@@ -240,11 +239,11 @@ def test_memory_options_change_nothing():
 
 
 def test_the_report_of_a_config_is_json_and_reads_well():
-  report = summary.summarise(segnet_camvid.get_config(), size=(36, 48), batch_size=2)
+  report = reports.summarise(segnet_camvid.get_config(), size=(36, 48), batch_size=2)
   assert json.loads(json.dumps(report))['parameters'] == 29_449_355
   assert report['size'] == (36, 48) and report['classes'] == 11
-  assert report['flops'] == 2 * summary.summarise(segnet_camvid.get_config(), size=(36, 48))['flops']
-  lines = summary.text(report).splitlines()
+  assert report['flops'] == 2 * reports.summarise(segnet_camvid.get_config(), size=(36, 48))['flops']
+  lines = reports.text(report).splitlines()
   assert any(
     line.split() == ['all', '29,449,355', '15,872', f'{report["flops"] / 1e9:.2f}'] for line in lines
   )
@@ -254,21 +253,21 @@ def test_the_report_of_a_config_is_json_and_reads_well():
 
 def test_sizes_come_from_the_config():
   config = fcn8s_camvid.get_config()
-  assert summary.summarise(config)['size'] == (360, 480)
+  assert reports.summarise(config)['size'] == (360, 480)
   config.data.crop = (224, 192)
-  assert summary.summarise(config)['size'] == (224, 192)
+  assert reports.summarise(config)['size'] == (224, 192)
   with pytest.raises(ValueError, match='--batch_size is 0; it must be at least 1'):
-    summary.summarise(unet_shapes.get_config(), batch_size=0)
+    reports.summarise(unet_shapes.get_config(), batch_size=0)
 
 
 def test_the_table_has_each_network_once():
   patterns = [str(REPO / 'configs' / f'{name}.py') for name in ('unet_[cs]*', 'unet_shapes', '__init__')]
-  head, _, *rows = summary.markdown(patterns, size=(48, 64)).splitlines()
+  head, _, *rows = reports.markdown(patterns, size=(48, 64)).splitlines()
   assert 'GFLOP at 48x64' in head
   assert [row.split('|')[1].strip() for row in rows] == ['unet_camvid', 'unet_shapes']
   assert '31,038,283' in rows[0] and "`padding='same'`" in rows[0]
   with pytest.raises(ValueError, match='--table names nothing.py, but there is no such file'):
-    summary.markdown(['nothing.py'])
+    reports.markdown(['nothing.py'])
 
 
 @pytest.mark.parametrize(
