@@ -568,7 +568,7 @@ def test_fcn_basic_learned_upsampling_begins_as_the_fixed_one():
   fixed = fcn_basic.Model(num_classes=3, width=2, upsample='bilinear')
   learned = fixed.clone(upsample='learned')
   initial = jax.eval_shape(lambda key: learned.init(key, image, train=False), jax.random.key(0))['params']
-  kernel = fcn_basic._bilinear_diagonal(jax.random.key(0), initial['upsample1']['kernel'].shape)
+  kernel = fcn_basic._doubling(jax.random.key(0), initial['upsample1']['kernel'].shape)
   variables = variables_of(fixed, image)
   params = variables['params'] | {name: {'kernel': kernel} for name in initial if name.startswith('upsample')}
   logits, _ = compiled(functools.partial(fixed.apply, train=False))(variables, image)

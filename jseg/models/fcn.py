@@ -23,7 +23,7 @@ _CROP = {32: 19, 16: 27, 8: 31}
 _CROP_POOL4, _CROP_POOL3 = 5, 9
 
 
-def _bilinear_diagonal(key: jax.Array, shape: tuple[int, ...], dtype: Dtype = jnp.float32) -> Array:
+def bilinear_diagonal(key: jax.Array, shape: tuple[int, ...], dtype: Dtype = jnp.float32) -> Array:
   """A transposed convolution's kernel [k k c c] that upsamples every channel by itself."""
   del key
   size, _, channels, _ = shape
@@ -59,7 +59,7 @@ def upsample(x: Array, stride: int, kernel_size: int, deconv: str, name: str) ->
     (kernel_size, kernel_size),
     stride,
     use_bias=False,
-    kernel_init=_bilinear_diagonal,
+    kernel_init=bilinear_diagonal,
     name=name,
   )(x)
 

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jseg.models import blocks, segnet_basic
+from jseg.models import blocks, fcn, segnet_basic
 from jseg.ops import resize
 from jseg.typing import Array, Dtype
 
@@ -25,12 +25,11 @@ _UPSAMPLE = ('learned', 'bilinear')
 _KERNEL, _BILINEAR = 8, 4  # sides of the learned filter and of the bilinear one
 
 
-def _bilinear_diagonal(key: jax.Array, shape: tuple[int, ...], dtype: Dtype = jnp.float32) -> Array:
-  """A kernel [k k c c] that doubles every channel by itself."""
-  del key
-  channels, margin = shape[-1], (_KERNEL - _BILINEAR) // 2
-  kernel = jnp.pad(jnp.asarray(resize.bilinear_kernel(_BILINEAR), dtype), margin)
-  return kernel[:, :, None, None] * jnp.eye(channels, dtype=dtype)[None, None]
+def _doubling(key: jax.Array, shape: tuple[int, ...], dtype: Dtype = jnp.float32) -> Array:
+  """A kernel [k k c c] that doubles every channel by itself: the bilinear one amid zeros."""
+  small = fcn.bilinear_diagonal(key, (_BILINEAR, _BILINEAR, *shape[2:]), dtype)
+  margin = ((_KERNEL - _BILINEAR) // 2,) * 2
+  return jnp.pad(small, (margin, margin, (0, 0), (0, 0)))
 
 
 class Model(nn.Module):
@@ -87,5 +86,5 @@ class Model(nn.Module):
       return resize.bilinear_upsample(x, stride=2, kernel_size=_BILINEAR)[:, 1:-1, 1:-1]
     return blocks.ConvTranspose(
       x.shape[-1], (_KERNEL, _KERNEL), 2, _KERNEL // 2 - 1, use_bias=False, dtype=self.dtype,
-      kernel_init=_bilinear_diagonal, name=name,
+      kernel_init=_doubling, name=name,
     )(x)  # fmt: skip
