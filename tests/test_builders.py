@@ -299,7 +299,7 @@ def test_stated_figures_of_isbi_are_those_of_the_real_labels(tmp_path):
   assert not found.problems
   assert [pair.id for pair in found.pairs['val']] == ['24', '25', '26', '27', '28', '29']
   table = labels.spec_table(isbi.SPEC)
-  truths = [{'labels': verify.read_pair(pair, table)} for pair in found.pairs['train']]
+  truths = [{'labels': verify.read_pair(pair, table)[1]} for pair in found.pairs['train']]
   pixels, image_pixels, void = labels.count(truths, 2)
   assert (tuple(pixels), tuple(image_pixels), void) == (
     isbi.SPEC.class_pixels,

@@ -291,7 +291,7 @@ def test_stated_figures_are_those_of_the_real_labels():
   assert {split: len(pairs) for split, pairs in found.pairs.items()} == camvid.SPEC.split_sizes
   assert not found.problems
   table = labels.spec_table(camvid.SPEC)
-  truths = [{'labels': verify.read_pair(pair, table)} for pair in found.pairs['train']]
+  truths = [{'labels': verify.read_pair(pair, table)[1]} for pair in found.pairs['train']]
   pixels, image_pixels, void = labels.count(truths, 11)
   assert tuple(pixels) == camvid.SPEC.class_pixels
   assert tuple(image_pixels) == camvid.SPEC.class_image_pixels

@@ -98,9 +98,9 @@ class _Copy(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     table = labels.spec_table(self._dataset)
     pairs = self._found.pairs[part]
     for number, pair in enumerate(verify.progress(pairs, f'{self._dataset.name} {part}: prepared')):
-      mask = encode(verify.read_pair(pair, table))
-      image = encode(pair.read()[0]) if pair.read else str(pair.image)
-      yield number, {'image': image, 'mask': mask, 'id': pair.id}
+      frame, mask = verify.read_pair(pair, table)
+      image = str(pair.image) if frame is None else encode(frame)
+      yield number, {'image': image, 'mask': encode(mask), 'id': pair.id}
 
 
 def encode(pixels: np.ndarray) -> io.BytesIO:

@@ -46,12 +46,15 @@ class Scan(NamedTuple):
     return sum(len(self.pairs[part]) for part in self.splits[split].split('+'))
 
 
-def read_pair(pair: Pair, table: np.ndarray) -> np.ndarray:
-  """Train ids of a pair's mask, uint8 [h w], once image and mask are found sound.
+def read_pair(pair: Pair, table: np.ndarray) -> tuple[np.ndarray | None, np.ndarray]:
+  """A pair once image and mask are found sound: the frame if it is `read`, or else None, and the train ids.
+
+  The frame is uint8 [h w] or [h w 3], the ids are uint8 [h w].
 
   Raises:
     ValueError: the first fault: a broken file, sizes that differ, an id the table does not know.
   """
+  image = None
   if pair.read:
     image, raw = pair.read()
     height, width = image.shape[:2]
@@ -62,7 +65,7 @@ def read_pair(pair: Pair, table: np.ndarray) -> np.ndarray:
     raise ValueError(
       f'{pair.mask}: the mask is {raw.shape[0]}x{raw.shape[1]}, its image {height}x{width} (height x width)'
     )
-  return labels.remap(raw, table, str(pair.mask))
+  return image, labels.remap(raw, table, str(pair.mask))
 
 
 def _image_size(path: pathlib.Path) -> tuple[int, int]:
