@@ -20,7 +20,7 @@ from jax import lax
 
 from jseg.typing import Array
 
-_DIMS = ('NHWC', 'HWIO', 'NHWC')
+_DIMS = {4: ('NHWC', 'HWIO', 'NHWC'), 5: ('NDHWC', 'DHWIO', 'NDHWC')}  # by the rank of the maps
 
 # A matrix product of the kernel gradient: values laid side by side for it, so that they stay in cache, and
 # the fewest pixels it contracts, so that its own start and result do not weigh.
@@ -59,7 +59,7 @@ def conv2d(
   x, kernel = jnp.asarray(x), jnp.asarray(kernel)
   x, inner = split_padding(x, kernel.shape[:2], padding, dilation)
   if groups != 1:
-    return _plain(x, kernel, stride, inner, dilation, groups)
+    return plain(x, kernel, stride, inner, dilation, groups)
   if kernel.shape[:2] == (1, 1):
     return _product(x[:, ::stride, ::stride], kernel[0, 0])
   return _conv(x, kernel, stride, inner, dilation)
@@ -116,10 +116,14 @@ def _product(x, kernel) -> jax.Array:
   return y.reshape(*x.shape[:3], -1)
 
 
-def _plain(x, kernel, stride: int, pads: Pads, dilation: int, groups: int = 1) -> jax.Array:
+def plain(
+  x: Any, kernel: Any, stride: int, pads: tuple[tuple[int, int], ...], dilation: int, groups: int = 1
+) -> jax.Array:
+  """XLA's own convolution of maps or volumes x [b ... cin]; pads as `split_padding` gives them."""
+  sides = x.ndim - 2
   return lax.conv_general_dilated(
-    x, kernel, (stride, stride), pads,
-    rhs_dilation=(dilation, dilation), feature_group_count=groups, dimension_numbers=_DIMS,
+    x, kernel, (stride,) * sides, pads,
+    rhs_dilation=(dilation,) * sides, feature_group_count=groups, dimension_numbers=_DIMS[x.ndim],
   )  # fmt: skip
 
 
@@ -131,13 +135,13 @@ def _transposed(x, kernel, stride: int, dilation: int, groups: int) -> jax.Array
   rows, columns = dilation * (kh - 1), dilation * (kw - 1)
   return lax.conv_general_dilated(
     x, kernel, (1, 1), ((rows, rows), (columns, columns)), (stride, stride), (dilation, dilation),
-    feature_group_count=groups, dimension_numbers=_DIMS,
+    feature_group_count=groups, dimension_numbers=_DIMS[4],
   )  # fmt: skip
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
 def _conv(x, kernel, stride: int, pads: Pads, dilation: int) -> jax.Array:
-  return _plain(x, kernel, stride, pads, dilation)
+  return plain(x, kernel, stride, pads, dilation)
 
 
 def _conv_forward(x, kernel, stride: int, pads: Pads, dilation: int):
@@ -149,11 +153,11 @@ def _conv_backward(stride: int, pads: Pads, dilation: int, saved, g):
 
   def plain_kernel(x, g):
     shape = jax.ShapeDtypeStruct(kernel.shape, kernel.dtype)
-    return jax.linear_transpose(lambda k: _plain(x, k, stride, pads, dilation), shape)(g)[0]
+    return jax.linear_transpose(lambda k: plain(x, k, stride, pads, dilation), shape)(g)[0]
 
   def plain_input(kernel, g):
     shape = jax.ShapeDtypeStruct(x.shape, x.dtype)
-    return jax.linear_transpose(lambda x: _plain(x, kernel, stride, pads, dilation), shape)(g)[0]
+    return jax.linear_transpose(lambda x: plain(x, kernel, stride, pads, dilation), shape)(g)[0]
 
   def rows(x, g):
     return _kernel_gradient(x, g, kernel.shape[:2], stride, pads, dilation).astype(kernel.dtype)

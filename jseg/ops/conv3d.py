@@ -14,8 +14,6 @@ from jax import lax
 from jseg.ops import conv
 from jseg.typing import Array
 
-_DIMS = ('NDHWC', 'DHWIO', 'NDHWC')
-
 Pads = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 
 
@@ -46,7 +44,7 @@ def conv3d(
   x, kernel = jnp.asarray(x), jnp.asarray(kernel)
   x, pads = conv.split_padding(x, kernel.shape[:3], padding, dilation)
   if groups != 1:
-    return _plain(x, kernel, stride, pads, dilation, groups)
+    return conv.plain(x, kernel, stride, pads, dilation, groups)
   if len(kernel) == 1:
     return _by_slices(x[:, ::stride], kernel[0], stride, pads[1:], dilation)
   return _conv(x, kernel, stride, pads, dilation)
@@ -86,13 +84,6 @@ def conv_transpose3d(
   return lax.pad(y, jnp.zeros((), y.dtype), ((0, 0, 0), ends, *((0, 0, 0),) * 3))
 
 
-def _plain(x, kernel, stride: int, pads: Pads, dilation: int, groups: int = 1) -> jax.Array:
-  return lax.conv_general_dilated(
-    x, kernel, (stride,) * 3, pads,
-    rhs_dilation=(dilation,) * 3, feature_group_count=groups, dimension_numbers=_DIMS,
-  )  # fmt: skip
-
-
 def _by_slices(x, kernel, stride: int, pads, dilation: int) -> jax.Array:
   """The two-dimensional convolution of every slice of x [b d h w cin] with kernel [kh kw cin cout]."""
   b, d, *plane = x.shape
@@ -102,7 +93,7 @@ def _by_slices(x, kernel, stride: int, pads, dilation: int) -> jax.Array:
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
 def _conv(x, kernel, stride: int, pads: Pads, dilation: int) -> jax.Array:
-  return _plain(x, kernel, stride, pads, dilation)
+  return conv.plain(x, kernel, stride, pads, dilation)
 
 
 def _conv_forward(x, kernel, stride: int, pads: Pads, dilation: int):
@@ -114,7 +105,7 @@ def _conv_backward(stride: int, pads: Pads, dilation: int, saved, g):
 
   def plain(x, g):
     shape = jax.ShapeDtypeStruct(kernel.shape, kernel.dtype)
-    return jax.linear_transpose(lambda k: _plain(x, k, stride, pads, dilation), shape)(g)[0]
+    return jax.linear_transpose(lambda k: conv.plain(x, k, stride, pads, dilation), shape)(g)[0]
 
   def slices(x, g):
     x = jnp.pad(x, ((0, 0), pads[0], (0, 0), (0, 0), (0, 0)))
@@ -126,7 +117,7 @@ def _conv_backward(stride: int, pads: Pads, dilation: int, saved, g):
     return jnp.stack(parts)
 
   shape = jax.ShapeDtypeStruct(x.shape, x.dtype)
-  (dx,) = jax.linear_transpose(lambda x: _plain(x, kernel, stride, pads, dilation), shape)(g)
+  (dx,) = jax.linear_transpose(lambda x: conv.plain(x, kernel, stride, pads, dilation), shape)(g)
   return dx, lax.platform_dependent(x, g, cpu=slices, default=plain)
 
 
