@@ -9,19 +9,12 @@ Published: no figure that could be checked; SegNet-Basic has 47.7 mean IU, 82.7 
 PAMI 2017, table 1).
 """
 
-from configs import base
+from configs import base, segnet_basic_camvid
 
 
 def get_config(arg: str = ''):
   """See the module's docstring."""
-  config = base.get_config()
-  config.model = base.section(name='segnet_basic', dropout=0.5)
-  config.task = base.section(name='semantic', preprocess='bgr', class_weights='prototxt')
-  config.data.name, config.data.batch_size = 'camvid', 4
-  config.optim.name, config.optim.lr, config.optim.momentum = 'sgd', 0.1, 0.9
-  config.optim.weight_decay = 5e-4
-  # Caffe's convolutions: biases at twice the rate, not decayed; its BN layers decay both of theirs.
-  config.optim.groups = (('bn/bias', 1.0, 1.0), ('bias', 2.0, 0.0))
-  config.eval.split, config.eval.every, config.eval.samples = 'val', 1000, 8
-  config.train.steps, config.train.save_every, config.train.recalibrate = 10_000, 500, 92
+  config = segnet_basic_camvid.get_config()
+  with config.unlocked():
+    config.model.dropout, config.eval.samples = 0.5, 8
   return base.variant(config, arg)

@@ -10,19 +10,14 @@ Published on the 233 test images from the 367 training images: 47.3 mean IU, 81.
 parameters, here 646,124 (with biases and normalisation).
 """
 
-from configs import base
+from configs import base, segnet_basic_camvid
 
 
 def get_config(arg: str = ''):
   """See the module's docstring."""
-  config = base.get_config()
-  config.model = base.section(name='fcn_basic')
-  config.task = base.section(name='semantic', preprocess='bgr', class_weights='median_frequency')
-  config.data.name, config.data.batch_size = 'camvid', 12
-  config.optim.name, config.optim.lr, config.optim.momentum = 'sgd', 0.1, 0.9
-  config.optim.weight_decay = 5e-4
-  # Caffe's convolutions: biases at twice the rate, not decayed; its BN layers decay both of theirs.
-  config.optim.groups = (('bn/bias', 1.0, 1.0), ('bias', 2.0, 0.0))
-  config.eval.split, config.eval.every = 'val', 1000
-  config.train.steps, config.train.save_every, config.train.recalibrate = 10_000, 500, 31
+  config = segnet_basic_camvid.get_config()
+  with config.unlocked():
+    config.model = base.section(name='fcn_basic')
+    config.task.class_weights = 'median_frequency'
+    config.data.batch_size, config.train.recalibrate = 12, 31
   return base.variant(config, arg)
