@@ -424,7 +424,7 @@ NETWORKS = {
 
 # Others' networks that leave the paper and are not carried: stem -> why.
 LEFT_OUT: dict[str, str] = {
-  '2x2 transposed convolutions, another first pool and last layer): another network',
-  'slope a layer, both asymmetric convolutions normalised and in the other order, no biases, other epsilon, '
-  '2x2 transposed convolutions, another first pool and last layer): a network of its own, not an option',
+  'enet': "davidtvs/PyTorch-ENet leaves the authors' network in nine places: activations before the sums, "
+  'one slope a layer, both asymmetric convolutions normalised and in the other order, no biases, another '
+  'epsilon, 2x2 transposed convolutions, another first pool and another last layer',
 }
