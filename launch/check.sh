@@ -29,7 +29,7 @@ export PYRIGHT_PYTHON_GLOBAL_NODE=0 PYRIGHT_PYTHON_IGNORE_WARNINGS=1
 step 'ruff format' ruff format --check .
 step 'ruff check' ruff check .
 step 'pyright' pyright --pythonpath .venv/bin/python jseg
-step 'pytest' python -m pytest -n auto --maxprocesses=8 ${tests[@]+"${tests[@]}"} "$@"
+step 'pytest' python -m pytest -n auto --maxprocesses=8 --dist=worksteal ${tests[@]+"${tests[@]}"} "$@"
 
 printf '\n'
 if [ ${#failed[@]} -gt 0 ]; then

@@ -26,6 +26,15 @@ def pytest_configure(config):
   jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)
 
 
+@pytest.fixture(autouse=True, scope='module')
+def _no_programs_kept():
+  """Compiled programs of a finished module are let go: a worker that keeps them all comes to 7 GB."""
+  yield
+  import jax
+
+  jax.clear_caches()
+
+
 @pytest.fixture(scope='session')
 def camvid_source() -> pathlib.Path:
   """The folder of the real CamVid; tests that ask for it are skipped where it is absent."""
