@@ -9,8 +9,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from flax.core import lift
 
-from jseg.ops import batch_norm, conv, conv3d
+from jseg.ops import batch_norm, conv, conv3d, recompute
 from jseg.typing import Array, Dtype
 
 # N(0, sqrt(2 / fan_in)), the initialiser of He et al. 2015 ("MSRA" in Caffe).
@@ -23,13 +24,27 @@ def filled_up(image: Array, multiple: int) -> jax.Array:
   return jnp.pad(jnp.asarray(image), ((0, 0), *ends, (0, 0)))
 
 
-def run(module: nn.Module, x: Any, *, train: bool, remat: bool) -> jax.Array:
-  """module(x, train=train); with `remat` its inner maps are computed again when gradients need them."""
+def run(module: nn.Module, x: Any, *, train: bool, remat: bool, axis_name: str | None) -> jax.Array:
+  """module(x, train=train); with `remat` its inner maps are computed again when gradients need them.
+
+  `axis_name` is the device axis that the module's normalisations sum over.
+  """
 
   def call(module: nn.Module, x: Any) -> jax.Array:
     return module(x, train=train)
 
-  return nn.remat(call)(module, x) if remat else call(module, x)
+  # What nn.remat is to jax.checkpoint: the module as a pure function of its variables, keys and input.
+  def lifted(function: Callable) -> Callable:
+    def inner(scope_of: Callable, changed: Callable, variables: Any, rngs: Any, x: Any) -> Any:
+      def pure(variables: Any, rngs: Any, x: Any) -> Any:
+        scope = scope_of(variables, rngs)
+        return function(scope, x), changed(scope)
+
+      return recompute.recomputed(pure, axis_name)(variables, rngs, x)
+
+    return lift.pack(inner, (True,), (True,), (True,), name='remat')
+
+  return nn.transforms.lift_transform(lifted, call)(module, x) if remat else call(module, x)
 
 
 class Conv(nn.Module):

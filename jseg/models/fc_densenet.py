@@ -101,7 +101,7 @@ class Model(nn.Module):
       name=name,
     )  # fmt: skip
     # Joined in the layer, where `remat` drops the joined map: kept, those of a block grow with its square.
-    return blocks.run(layer, maps, train=train, remat=self.remat)
+    return blocks.run(layer, maps, train=train, remat=self.remat, axis_name=self.axis_name)
 
   def _dense(self, x: Array, count: int, name: str, *, train: bool) -> tuple[Array, Array]:
     """What the layers of a dense block add, and that together with what came in."""

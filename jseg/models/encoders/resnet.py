@@ -134,7 +134,7 @@ class Encoder(nn.Module):
           norm,
           name=f'stage{i + 1}_{j + 1}',
         )
-        x = blocks.run(block, x, train=train, remat=self.remat)
+        x = blocks.run(block, x, train=train, remat=self.remat, axis_name=self.axis_name)
       features.append(x)
     return tuple(features), out
 
