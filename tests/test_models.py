@@ -302,7 +302,11 @@ def test_remat_changes_no_value_and_no_gradient():
     compiled(jax.value_and_grad(functools.partial(loss, encoder=e), has_aux=True))(variables['params'])
     for e in (plain, plain.clone(remat=True))
   ]
-  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), *results)
+
+  def close(a, b):  # sums in another order: to float32's rounding of the array's largest value
+    np.testing.assert_allclose(a, b, rtol=1e-5, atol=2e-6 * max(1.0, np.abs(b).max()))
+
+  jax.tree.map(close, *results)
 
 
 @pytest.mark.parametrize(
