@@ -38,7 +38,7 @@ def data_section() -> ml_collections.ConfigDict:
     dir='',  # where prepared copies live; empty: $JSEG_DATA, else ~/.cache/jseg
     options=section(),  # options of the dataset's open_split()
     train_split='train',
-    subset='',  # strong:K, weak:K, labelled:F or unlabelled:F of it, see jseg/data/subsets.py; empty: all
+    subset='',  # strong:K or labelled:F: only so many of its images, see jseg/data/subsets.py; empty: all
     subset_seed=0,  # which images those are
     batch_size=8,  # global: over all devices of all processes
     crop=(),  # (height, width) of training crops in pixels; empty: whole images

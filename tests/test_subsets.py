@@ -113,9 +113,9 @@ def source(**options):
   return shapes.open_split('train', size=32, train=24, **options)
 
 
-def test_strong_and_weak_share_the_split_between_them():
+def test_strong_and_weak_images_are_the_split():
   whole = source()
-  parts = {kind: subsets.open_subset(whole, shapes.SPEC, f'{kind}:2', 5) for kind in ('strong', 'weak')}
+  parts = dict(zip(('strong', 'weak'), subsets.divide(whole, shapes.SPEC, 'strong:2', 5), strict=True))
   assert len(parts['strong']) == 2 * 6
   assert sorted([*parts['strong'].indices, *parts['weak'].indices]) == list(range(24))
   for kind, part in parts.items():
@@ -134,9 +134,9 @@ def test_strong_and_weak_share_the_split_between_them():
       assert part.counts[i].tolist() == row
 
 
-def test_labelled_and_unlabelled_share_the_split_between_them():
+def test_labelled_images_and_the_rest():
   whole = source()
-  some, others = (subsets.open_subset(whole, shapes.SPEC, f'{k}:1/8', 0) for k in ('labelled', 'unlabelled'))
+  some, others = subsets.divide(whole, shapes.SPEC, 'labelled:1/8', 0)
   assert len(some) == 3 and sorted([*some.indices, *others.indices]) == list(range(24))
   assert others[0].keys() == {'image', 'labels', 'id', 'index'} and (others[0]['labels'] == 255).all()
   for index in (-1, 3):
@@ -145,7 +145,7 @@ def test_labelled_and_unlabelled_share_the_split_between_them():
 
 
 def test_batches_of_a_subset_name_its_own_examples():
-  part = subsets.open_subset(source(), shapes.SPEC, 'strong:1', 2)
+  part = subsets.divide(source(), shapes.SPEC, 'strong:1', 2)[0]
   batches = pipeline.train_batches(part, seed=0, batch_size=4, threads=0)
   seen = []
   for _ in range(3):
@@ -163,21 +163,21 @@ def test_batches_of_a_subset_name_its_own_examples():
 @pytest.mark.parametrize(
   ('request_', 'message'),
   [
-    ('10', "data.subset '10' is unknown; there are: strong:K and weak:K"),
+    ('10', "data.subset '10' is unknown; there are: strong:K .* and labelled:F "),
     ('strong:1/2', 'is unknown'),
     ('labelled:5', 'is unknown'),
     ('strong:0', '0 masks a class are too few; 1 is the least'),
     ('strong:5', '5 masks a class are too many: .* in 24 images, and none serves two classes; at most 4 are'),
-    ('weak:4', 'no image of 24 is left'),
+    ('weak:4', 'is unknown'),
     ('labelled:8/8', 'a share of 8/8 is out of range; it must be above 0 and below 1'),
     ('labelled:0/8', 'a share of 0/8 is out of range'),
     ('labelled:1/0', 'a share of 1/0 is out of range'),
-    ('unlabelled:1.5', 'a share of 1.5 is out of range'),
+    ('labelled:1.5', 'a share of 1.5 is out of range'),
   ],
 )
 def test_what_cannot_be_is_one_line(request_, message):
   with pytest.raises(ValueError, match=message) as error:
-    subsets.open_subset(Everywhere(), shapes.SPEC, request_, 0)
+    subsets.divide(Everywhere(), shapes.SPEC, request_, 0)
   assert '\n' not in str(error.value)
 
 
@@ -195,12 +195,14 @@ class Everywhere:
 
 def test_a_negative_seed_is_refused():
   with pytest.raises(ValueError, match='data.subset_seed is -1; it must be at least 0'):
-    subsets.open_subset(Everywhere(), shapes.SPEC, 'labelled:1/2', -1)
+    subsets.divide(Everywhere(), shapes.SPEC, 'labelled:1/2', -1)
 
 
 def test_without_background_every_class_is_foreground():
-  part = subsets.open_subset(Plenty(), camvid.SPEC, 'strong:3', 0)
-  assert len(part) == 3 * 11
+  part, rest = subsets.divide(Plenty(), camvid.SPEC, 'strong:3', 0)
+  assert (len(part), len(rest)) == (3 * 11, 60 - 3 * 11)
+  part, rest = subsets.divide(Everywhere(), shapes.SPEC, 'strong:4', 0)
+  assert (len(part), len(rest)) == (24, 0)
 
 
 class Plenty(Everywhere):

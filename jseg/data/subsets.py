@@ -1,19 +1,18 @@
-"""Parts of a training split for learning from few masks: some images keep theirs, the rest lose them.
+"""A training split in two, for learning from few masks: some images keep theirs, the rest lose them.
 
 A request is a word and an amount, as the config's data.subset takes it:
 
-  strong:10        for every foreground class ten images that contain it, of its own: no image serves two
-                   classes, so 20 classes have 200. As DecoupledNet is trained with 5, 10 or 25 of them
-                   (Hong, Noh, Han 2015, arXiv:1506.04924, section 5.1: "x 20 classes"); which images it took
-                   is in lists of its repository, not in the paper, and not reproduced here.
-  weak:10          the other images of the same split: their labels are void, `tags` tell which classes occur.
-  labelled:1/8     one image in eight, whatever it contains, rounded up: 1,323 of VOC's 10,582 and 372 of
-                   Cityscapes' 2,975, as such splits are usually cut. As the adversarial training of Souly et
-                   al. 2017 (ICCV) takes it, whose images are not listed anywhere.
-  unlabelled:1/8   the other images of the same split: their labels are void, and nothing else is told.
+  strong:10      for every foreground class ten images that contain it, of its own: no image serves two
+                 classes, so 20 classes have 200. As DecoupledNet is trained with 5, 10 or 25 of them (Hong,
+                 Noh, Han 2015, arXiv:1506.04924, section 5.1: "x 20 classes"); which images it took is in
+                 lists of its repository, not in the paper, and not reproduced here. Of the rest it is known
+                 which classes occur.
+  labelled:1/8   one image in eight, whatever it contains, rounded up: 1,323 of VOC's 10,582 and 372 of
+                 Cityscapes' 2,975, as such splits are usually cut. For the adversarial training of Souly et
+                 al. 2017 (ICCV), whose images are listed nowhere. Of the rest nothing is known.
 
-One seed orders the images once, by numpy's PCG64, whose raw stream no version or platform changes. So the
-same request names the same images everywhere, and a larger strong or labelled part contains a smaller one.
+One seed orders the images once, by numpy's PCG64, whose raw stream no version or platform changes. So a
+request names the same images everywhere, and a larger strong or labelled part contains a smaller one.
 """
 
 import fractions
@@ -71,8 +70,8 @@ class Subset:
     return counts.of(self._source, self._num_classes)[self.indices]
 
 
-def open_subset(source: spec.Source, dataset: spec.DatasetSpec, request: str, seed: int) -> Subset:
-  """What a request names of a split, in the order of the split.
+def divide(source: spec.Source, dataset: spec.DatasetSpec, request: str, seed: int) -> tuple[Subset, Subset]:
+  """The images of a split that keep their masks, and the rest of it; both in the order of the split.
 
   Args:
     source: the whole split.
@@ -80,41 +79,36 @@ def open_subset(source: spec.Source, dataset: spec.DatasetSpec, request: str, se
     request: as above.
     seed: of the order in which images are taken, at least 0.
 
+  Returns:
+    The two; the second tells 'tags' if the request is of strong images, else 'nothing', and may be empty.
+
   Raises:
     ValueError: the request is not of this form, or the split cannot give it.
   """
-  words = re.fullmatch(
-    r'(strong|weak):([0-9]+)|(labelled|unlabelled):([0-9]+/[0-9]+|[0-9]*\.[0-9]+)', request
-  )
+  words = re.fullmatch(r'strong:([0-9]+)|labelled:([0-9]+/[0-9]+|[0-9]*\.[0-9]+)', request)
   if not words:
     raise ValueError(
-      f"data.subset '{request}' is unknown; there are: strong:K and weak:K (with K masks a class, and the "
-      'rest), labelled:F and unlabelled:F (F as 1/8 or 0.125, and the rest)'
+      f"data.subset '{request}' is unknown; there are: strong:K (K masks a class) and labelled:F (a share of "
+      'the images, as 1/8 or 0.125)'
     )
-  kind = words[1] or words[3]
+  classes = dataset.num_classes
   try:
     if words[1]:
-      chosen = strong(counts.of(source, dataset.num_classes), int(words[2]), seed, dataset.classes)
+      chosen = strong(counts.of(source, classes), int(words[1]), seed, dataset.classes)
     else:
-      chosen = labelled(len(source), words[4], seed)
+      chosen = labelled(len(source), words[2], seed)
   except ValueError as error:
     raise ValueError(f"{dataset.name}, data.subset '{request}': {error}") from error
-  truth = {'strong': 'labels', 'labelled': 'labels', 'weak': 'tags', 'unlabelled': 'nothing'}[kind]
-  if truth != 'labels':
-    chosen = rest(len(source), chosen)
-    if not len(chosen):
-      raise ValueError(f"{dataset.name}, data.subset '{request}': no image of {len(source)} is left")
-  return Subset(source, chosen, num_classes=dataset.num_classes, truth=truth)
+  rest = np.setdiff1d(np.arange(len(source)), chosen)
+  return (
+    Subset(source, chosen, num_classes=classes),
+    Subset(source, rest, num_classes=classes, truth='tags' if words[1] else 'nothing'),
+  )
 
 
 def tags(row: np.ndarray) -> np.ndarray:
   """The classes that occur, background too, bool [... k], by a row or table of counts [... k+1]."""
   return row[..., :-1] > 0
-
-
-def rest(size: int, chosen: np.ndarray) -> np.ndarray:
-  """The indices in 0..size - 1 that were not chosen, int64, sorted."""
-  return np.setdiff1d(np.arange(size), chosen)
 
 
 def labelled(size: int, share: str, seed: int) -> np.ndarray:

@@ -151,7 +151,7 @@ def source(config: Config, split: str) -> Any:
 
 
 def train_source(config: Config) -> Any:
-  """The source of the training split, or of what data.subset takes of it.
+  """The source of the training split, or of the images of it that data.subset leaves their masks.
 
   Raises:
     ValueError: as `source`; or the split cannot give such a subset.
@@ -159,7 +159,7 @@ def train_source(config: Config) -> Any:
   whole = source(config, config.data.train_split)
   if not config.data.subset:
     return whole
-  return subsets.open_subset(whole, spec(config), config.data.subset, config.data.subset_seed)
+  return subsets.divide(whole, spec(config), config.data.subset, config.data.subset_seed)[0]
 
 
 def training_spec(config: Config) -> Any:
