@@ -134,9 +134,9 @@ def labelled(size: int, share: str, seed: int) -> np.ndarray:
 def strong(table: np.ndarray, masks: int, seed: int, classes: Sequence[str]) -> np.ndarray:
   """For every foreground class as many images that contain it, no image for two classes; int64, sorted.
 
-  Classes take turns, the rarest first, and each takes the next image in the seed's order. Where only images
-  of others are left, one that another can replace is handed over, so that what is possible is found. An image
-  once taken stays taken: a larger number of masks adds to a smaller one.
+  Classes take turns, and each takes the next image in the seed's order. Where only images of others are
+  left, one that another can replace is handed over, so that what is possible is found. An image once taken
+  stays taken: a larger number of masks adds to a smaller one.
 
   Args:
     table: of the split, [n k+1].
@@ -152,7 +152,6 @@ def strong(table: np.ndarray, masks: int, seed: int, classes: Sequence[str]) -> 
   order = _order(len(table), seed)
   contains = tags(table)[order]
   foreground = [c for c, name in enumerate(classes) if name != 'background']
-  foreground.sort(key=lambda c: int(contains[:, c].sum()))
   owner = np.full(len(order), -1)  # the class that took an image
   for _ in range(masks):
     for c in foreground:
