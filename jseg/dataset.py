@@ -106,7 +106,8 @@ def show_stats(
   if output:
     path = pathlib.Path(output).expanduser()
     writers.write_json(path, summary)
-    print(f'written to {path}; a config takes weights from it as --config.task.class_weights={path}#enet')
+    hint = f'; a config takes weights from it as --config.task.class_weights={path}#enet'
+    print(f'written to {path}{hint if summary["weights"]["enet"] else ""}')
 
 
 def show_images(
