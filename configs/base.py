@@ -38,6 +38,8 @@ def data_section() -> ml_collections.ConfigDict:
     dir='',  # where prepared copies live; empty: $JSEG_DATA, else ~/.cache/jseg
     options=section(),  # options of the dataset's open_split()
     train_split='train',
+    subset='',  # strong:K or labelled:F: only so many of its images, see jseg/data/subsets.py; empty: all
+    subset_seed=0,  # which images those are
     batch_size=8,  # global: over all devices of all processes
     crop=(),  # (height, width) of training crops in pixels; empty: whole images
     threads=4,  # reading threads in each process
@@ -124,6 +126,7 @@ def variant(config: ml_collections.ConfigDict, arg: str | None) -> ml_collection
   with config.unlocked():
     config.model.width = 16
   config.data.name, config.data.source, config.data.train_split = 'shapes', '', 'train'
+  config.data.subset = ''
   if 'class_weights' in config.task:
     config.task.class_weights = 'none'  # a published list belongs to its dataset
   config.data.options = section(size=size, train=32, val=8)

@@ -115,7 +115,7 @@ def _size(config: Config, size: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _source(config: Config) -> Any:
-  return resolve.source(config, config.data.train_split)
+  return resolve.train_source(config)
 
 
 def _random_batch(size: int, shape: tuple[int, ...], num_classes: int) -> Batch:
@@ -136,7 +136,7 @@ def _steps(
   reference: str,
 ) -> dict[str, Any]:
   """The report's 'train' and 'eval'."""
-  spec = resolve.spec(config)
+  spec = resolve.training_spec(config)
   task = resolve.task(config, spec, shape)
   # Rows of this process; every process measures its own share of the global batch.
   batch = _random_batch(config.data.batch_size // jax.process_count(), shape, spec.num_classes)

@@ -53,7 +53,7 @@ def open_split(
     raise ValueError(
       f"{dataset.name}: split '{split}' was not among what {folder} was made from; {dataset.instructions}"
     )
-  return records.PreparedSource(folder, parts[split], table)
+  return records.PreparedSource(folder, parts[split], dataset.num_classes, table)
 
 
 def ensure(

@@ -1,5 +1,6 @@
 """The records of a prepared copy: a TFDS folder of ArrayRecord files, written once and read at random."""
 
+import functools
 import io
 import pathlib
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from jseg.data import labels, spec, verify
+from jseg.data import counts, labels, spec, verify
 
 
 class PreparedSource:
@@ -19,15 +20,19 @@ class PreparedSource:
   Args:
     folder: the TFDS folder of one version, with features image, mask and id.
     split: a split of it, or several joined by '+'.
+    num_classes: of the stored train ids.
     table: train ids of the stored ones, as labels.remap takes it; None: the stored ones.
   """
 
-  def __init__(self, folder: pathlib.Path, split: str, table: np.ndarray | None = None):
+  def __init__(self, folder: pathlib.Path, split: str, num_classes: int, table: np.ndarray | None = None):
+    self._builder = tfds.builder_from_directory(folder)
+    self._records = self._open(split)
+    self._folder, self._split, self._num_classes, self._table = folder, split, num_classes, table
+
+  def _open(self, split: str) -> Any:
     skip = {'image': tfds.decode.SkipDecoding(), 'mask': tfds.decode.SkipDecoding()}
-    builder = tfds.builder_from_directory(folder)
     # TFDS's logging decorator hides the signature from the checker.
-    self._records = builder.as_data_source(split, decoders=skip)  # pyright: ignore[reportCallIssue]
-    self._folder, self._table = folder, table
+    return self._builder.as_data_source(split, decoders=skip)  # pyright: ignore[reportCallIssue]
 
   def __len__(self) -> int:
     """The number of examples."""
@@ -52,6 +57,28 @@ class PreparedSource:
       truth = labels.remap(truth, self._table, name)
     return {'image': image, 'labels': truth, 'id': name, 'index': index}
 
+  @functools.cached_property
+  def counts(self) -> np.ndarray:
+    """Pixels of each train id in every image, int64 [n k+1], void last.
+
+    Raises:
+      ValueError: what the copy keeps of them is damaged.
+    """
+    parts = [self._counts(part) for part in self._split.split('+')]
+    stored = np.concatenate(parts)
+    return stored if self._table is None else counts.remapped(stored, self._table)
+
+  def _counts(self, part: str) -> np.ndarray:
+    opened = self._open(part)
+
+    def count() -> np.ndarray:
+      rows = verify.progress(opened, f'{self._folder} {part}: counted')
+      return np.stack(
+        [counts.of_labels(labels.read_index(row['mask']), self._num_classes, part) for row in rows]
+      )
+
+    return counts.kept(self._folder, part, size=len(opened), num_classes=self._num_classes, count=count)
+
 
 def write(dataset: spec.DatasetSpec, found: verify.Scan, partial: pathlib.Path) -> None:
   """Writes the TFDS folder <partial>/<name>/<version> of a scanned source, checking every file.
@@ -67,6 +94,8 @@ def write(dataset: spec.DatasetSpec, found: verify.Scan, partial: pathlib.Path) 
   options = tfds.download.DownloadConfig(try_download_gcs=False)
   tfds.disable_progress_bar()
   builder.download_and_prepare(download_dir=str(partial / 'downloads'), download_config=options)
+  for part, rows in builder.counts.items():
+    counts.keep(pathlib.Path(builder.data_dir), part, np.stack(rows))
 
 
 class _Copy(tfds.core.GeneratorBasedBuilder, skip_registration=True):
@@ -78,6 +107,7 @@ class _Copy(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
   def __init__(self, dataset: spec.DatasetSpec, found: verify.Scan, **options: Any):
     self._dataset, self._found = dataset, found
+    self.counts: dict[str, list[np.ndarray]] = {}  # of each part, row by row as its examples are written
     super().__init__(**options)
 
   def _info(self) -> tfds.core.DatasetInfo:
@@ -97,8 +127,10 @@ class _Copy(tfds.core.GeneratorBasedBuilder, skip_registration=True):
   def _generate_examples(self, part: str) -> Iterator[tuple[int, dict[str, Any]]]:
     table = labels.spec_table(self._dataset)
     pairs = self._found.pairs[part]
+    rows = self.counts[part] = []
     for number, pair in enumerate(verify.progress(pairs, f'{self._dataset.name} {part}: prepared')):
       frame, mask = verify.read_pair(pair, table)
+      rows.append(counts.of_labels(mask, self._dataset.num_classes, pair.id))
       image = str(pair.image) if frame is None else encode(frame)
       yield number, {'image': image, 'mask': encode(mask), 'id': pair.id}
 

@@ -5,13 +5,14 @@ texture are drawn at random for every shape, so that only the outline tells the 
 anti-aliased. Along every outline the pixels on both sides are void, as a wider border is in the VOC's masks.
 """
 
+import functools
 import math
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
-from jseg.data import spec
+from jseg.data import counts, spec
 from jseg.typing import IGNORE_LABEL
 
 SHAPES = ('disc', 'square', 'triangle', 'ring', 'cross', 'star')  # train ids 1..6; 0 is the background
@@ -72,6 +73,11 @@ class Shapes:
     rng = np.random.default_rng((self.seed, SPLITS.index(self.split), index))
     example = draw(rng, self.size)
     return {**example, 'id': f'{self.split}_{index:05d}', 'index': index}
+
+  @functools.cached_property
+  def counts(self) -> np.ndarray:
+    """Pixels of each train id in every image, int64 [n 8], void last; draws them all."""
+    return counts.read(self, len(SHAPES) + 1)
 
 
 def draw(rng: np.random.Generator, size: int) -> spec.Example:

@@ -8,6 +8,11 @@ import statistics
 from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
+
+# Rules of `DatasetSpec.class_weights` that compute, from the pixels of each class.
+RULES = ('median_frequency', 'enet', 'enet_encoder', 'linknet')
+
 Example = dict[str, Any]  # image uint8 [h w 3] RGB, labels uint8 [h w] (void 255), id str, index int
 
 
@@ -21,6 +26,16 @@ class Source(Protocol):
 
   def __getitem__(self, index: int) -> Example:
     """Reads and decodes one example; a file that cannot be read is a ValueError naming it."""
+    ...
+
+
+@runtime_checkable
+class Counted(Source, Protocol):
+  """A source that knows what its labels hold without reading them."""
+
+  @property
+  def counts(self) -> np.ndarray:
+    """Pixels of each train id in every image, int64 [n k+1], void last."""
     ...
 
 
@@ -102,19 +117,18 @@ class DatasetSpec:
       return (1.0,) * self.num_classes
     if rule in self.weights:
       return tuple(self.weights[rule])
-    computed = {
-      'median_frequency': self._median_frequency,
-      'enet': lambda: self._log_weights(1.02, sum(self.class_pixels) + self.void_pixels),
-      'enet_encoder': lambda: self._log_weights(1.2, sum(self.class_pixels) + self.void_pixels),
-      'linknet': lambda: self._log_weights(1.02, max(*self.class_pixels, self.void_pixels)),
-    }
-    if rule not in computed:
-      known = ', '.join(['none', *computed, *self.weights])
+    if rule not in RULES:
+      known = ', '.join(['none', *RULES, *self.weights])
       raise ValueError(f"class weights '{rule}' are unknown for {self.name}; there are: {known}")
     if not self.class_pixels or 0 in self.class_pixels:
       missing = self.classes[self.class_pixels.index(0)] if self.class_pixels else 'every class'
       raise ValueError(f"class weights '{rule}' need pixel counts; {self.name} has none for {missing}")
-    return computed[rule]()
+    if rule == 'median_frequency':
+      return self._median_frequency()
+    if rule == 'linknet':
+      return self._log_weights(1.02, max(*self.class_pixels, self.void_pixels))
+    total = sum(self.class_pixels) + self.void_pixels
+    return self._log_weights(1.02 if rule == 'enet' else 1.2, total)
 
   def _median_frequency(self) -> tuple[float, ...]:
     frequencies = [n / d for n, d in zip(self.class_pixels, self.class_image_pixels, strict=True)]

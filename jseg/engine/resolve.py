@@ -16,7 +16,7 @@ from typing import Any
 import jax
 
 from jseg import models, tasks
-from jseg.data import builders
+from jseg.data import builders, stats, subsets
 from jseg.engine import optimizers
 from jseg.tasks.task import Task
 from jseg.typing import AXIS, Config
@@ -148,6 +148,30 @@ def source(config: Config, split: str) -> Any:
     source=config.data.source,
     directory=config.data.dir,
   )
+
+
+def train_source(config: Config) -> Any:
+  """The source of the training split, or of the images of it that data.subset leaves their masks.
+
+  Raises:
+    ValueError: as `source`; or the split cannot give such a subset.
+  """
+  whole = source(config, config.data.train_split)
+  if not config.data.subset:
+    return whole
+  return subsets.divide(whole, spec(config), config.data.subset, config.data.subset_seed)[0]
+
+
+def training_spec(config: Config) -> Any:
+  """The specification as `spec` gives it, once it has the figures that the config's class weights need.
+
+  Raises:
+    ValueError: as `spec`; or these figures cannot be had, see data.stats.weighed.
+  """
+  found = spec(config)
+  if 'class_weights' not in config.task:
+    return found
+  return stats.weighed(found, config.task.class_weights, lambda: train_source(config))
 
 
 def spec(config: Config) -> Any:

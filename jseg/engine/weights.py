@@ -1,5 +1,6 @@
 """Starting from weights that exist: what was loaded, what was not, and why."""
 
+import copy
 import dataclasses
 import pathlib
 from collections.abc import Collection
@@ -109,6 +110,9 @@ def trained(config: Config, workdir: pathlib.Path, which: str) -> tuple[Task, Tr
   Raises:
     ValueError: there is no good checkpoint, or it is another network's.
   """
+  config = copy.deepcopy(config)
+  if 'class_weights' in config.task:
+    config.task.class_weights = 'none'  # nothing is learned here, and the file they came from may be gone
   params, model_state, meta = checkpoint.restore_params(workdir, which)
   shape = tuple(meta['image_shape'])
   task = resolve.task(config, resolve.spec(config), shape)

@@ -69,7 +69,9 @@ def make(
     accumulate, ema: from the optim section.
     scales, flip, window, samples: from the eval section.
     preprocess: 'unit', 'share', 'imagenet', 'caffe' or 'bgr', see ops.preprocess.
-    class_weights: a rule of the spec: 'none', 'median_frequency', 'enet', or a published list's name.
+    class_weights: a rule of the spec: 'none', 'median_frequency', 'enet', 'enet_encoder', 'linknet', or a
+      list's name: a published one's, or FILE.json#RULE of a file that jseg.dataset --verb=stats wrote. Where
+      the dataset states no pixel counts, a run counts those of its training images.
     normalise: 'pixels', 'weights' or 'images', see losses.cross_entropy.
     label_smoothing: in [0, 1).
     losses: (name, factor) of each map of scores to learn from: 'logits', or one that the network has in its
