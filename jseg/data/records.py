@@ -2,7 +2,7 @@
 
 import io
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import cv2
@@ -20,14 +20,22 @@ class PreparedSource:
     folder: the TFDS folder of one version, with features image, mask and id.
     split: a split of it, or several joined by '+'.
     table: train ids of the stored ones, as labels.remap takes it; None: the stored ones.
+    objects: gives what an example holds besides (or in place of `labels`), from the instances as the copy has
+      them; None: instances are not read.
   """
 
-  def __init__(self, folder: pathlib.Path, split: str, table: np.ndarray | None = None):
+  def __init__(
+    self,
+    folder: pathlib.Path,
+    split: str,
+    table: np.ndarray | None = None,
+    objects: Callable[[str], spec.Example] | None = None,
+  ):
     skip = {'image': tfds.decode.SkipDecoding(), 'mask': tfds.decode.SkipDecoding()}
     builder = tfds.builder_from_directory(folder)
     # TFDS's logging decorator hides the signature from the checker.
     self._records = builder.as_data_source(split, decoders=skip)  # pyright: ignore[reportCallIssue]
-    self._folder, self._table = folder, table
+    self._folder, self._table, self._objects = folder, table, objects
 
   def __len__(self) -> int:
     """The number of examples."""
@@ -40,7 +48,7 @@ class PreparedSource:
       ValueError: the record cannot be decoded.
     """
     record = self._records[index]
-    name = record['id'].decode() if isinstance(record['id'], bytes) else str(record['id'])
+    name = _text(record['id'])
     # Masks lie on the pixel grid as stored, so an orientation tag must not turn the image.
     image = cv2.imdecode(
       np.frombuffer(record['image'], np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
@@ -50,7 +58,12 @@ class PreparedSource:
     truth = labels.read_index(record['mask'], name)
     if self._table is not None:
       truth = labels.remap(truth, self._table, name)
-    return {'image': image, 'labels': truth, 'id': name, 'index': index}
+    more = {} if self._objects is None else self._objects(_text(record['objects']))
+    return {'image': image, 'labels': truth, 'id': name, 'index': index, **more}
+
+
+def _text(stored: Any) -> str:
+  return stored.decode() if isinstance(stored, bytes) else str(stored)
 
 
 def write(dataset: spec.DatasetSpec, found: verify.Scan, partial: pathlib.Path) -> None:
@@ -70,7 +83,10 @@ def write(dataset: spec.DatasetSpec, found: verify.Scan, partial: pathlib.Path) 
 
 
 class _Copy(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-  """The TFDS builder: image bytes as they are, masks as 8-bit grey PNG of train ids with void 255."""
+  """The TFDS builder: image bytes as they are, masks as 8-bit grey PNG of train ids with void 255.
+
+  Where masks are drawn from instances, these are kept too, as text under `objects`.
+  """
 
   VERSION = tfds.core.Version('0.0.0')  # that of the dataset in `write`
   # Nothing is downloaded. Looking for a list of checksums needs a package that TFDS does not require.
@@ -86,6 +102,8 @@ class _Copy(tfds.core.GeneratorBasedBuilder, skip_registration=True):
       'mask': tfds.features.Image(shape=(None, None, 1), encoding_format='png'),
       'id': tfds.features.Text(),
     }
+    if self._has_objects():
+      features['objects'] = tfds.features.Text()
     # Kept in the order of the scan, so that index i means the same image in every copy.
     return tfds.core.DatasetInfo(
       builder=self, features=tfds.features.FeaturesDict(features), disable_shuffling=True
@@ -98,9 +116,13 @@ class _Copy(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     table = labels.spec_table(self._dataset)
     pairs = self._found.pairs[part]
     for number, pair in enumerate(verify.progress(pairs, f'{self._dataset.name} {part}: prepared')):
-      frame, mask = verify.read_pair(pair, table)
+      frame, mask, objects = verify.read_pair(pair, table)
       image = str(pair.image) if frame is None else encode(frame)
-      yield number, {'image': image, 'mask': encode(mask), 'id': pair.id}
+      kept = {'objects': objects} if self._has_objects() else {}
+      yield number, {'image': image, 'mask': encode(mask), 'id': pair.id, **kept}
+
+  def _has_objects(self) -> bool:
+    return any(pair.draw for pairs in self._found.pairs.values() for pair in pairs[:1])
 
 
 def encode(pixels: np.ndarray) -> io.BytesIO:
