@@ -123,8 +123,8 @@ def _known(categories: Mapping[int, str]) -> str:
 
 
 def _area(element: Mapping[str, Any]) -> float:
-  found = element['area'] if 'area' in element else None
-  return float(found) if type(found) in (int, float) else 0.0  # a fault is told when it is drawn
+  found: Any = element['area'] if 'area' in element else None
+  return found if type(found) in (int, float) else 0.0  # a fault is told when it is drawn
 
 
 def _whole(path: pathlib.Path, key: str, element: Any, name: str) -> int:

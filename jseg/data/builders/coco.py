@@ -108,7 +108,7 @@ def open_split(
 
   Raises:
     ValueError: unknown split or number of classes, instances with 21 classes, nothing prepared, the split is
-      not in the source, or a fault in it, naming the file; pycocotools is needed and absent.
+      not in the source, or a fault in it, naming the file; it has to be prepared and pycocotools is absent.
   """
   return prepare.open_split(
     SPEC,
@@ -127,7 +127,6 @@ def _reader(chosen: spec.DatasetSpec, instances: bool) -> Callable[[str], spec.E
     return None
   if chosen is SPEC_VOC and instances:
     raise ValueError('coco: instances are of 80 kinds; they do not come with the 21 classes of VOC')
-  objects.need_pycocotools('coco')
   if instances:
     return objects.example
   to_voc = {TRAIN_IDS[category]: i for i, category in enumerate(VOC, 1)}
@@ -204,10 +203,12 @@ def _draw(
     )
   kept = []
   for i in things.of_photo[number]:
-    points = persons.annotation(i) if i in persons.entries else {'keypoints': []}
+    path = persons.path
     try:
+      points = objects.keypoints(persons.annotation(i)) if i in persons.entries else []
+      path = things.path
       kept.append(objects.record(things.annotation(i), points, TRAIN_IDS, height, width))
     except ValueError as error:
-      raise ValueError(f'{things.path}: {error}') from error
+      raise ValueError(f'{path}: {error}') from error
   text = {'image_id': number, 'height': height, 'width': width, 'instances': kept}
   return objects.labels(kept, height, width), json.dumps(text)
