@@ -68,8 +68,10 @@ def read(path: pathlib.Path, categories: Mapping[int, str]) -> File:
     categories: the name of each category id that may occur.
 
   Raises:
-    ValueError: it is no JSON, or no annotation file.
+    ValueError: it is missing, no JSON, or no annotation file.
   """
+  if not path.is_file():
+    raise ValueError(f'{path} is missing')
   try:
     text = path.read_text(encoding='utf-8')
   except (OSError, ValueError) as error:
