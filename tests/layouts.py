@@ -4,6 +4,8 @@ Each function fills a folder and returns {split: [(id, colour of the image, trai
 order in which the split must give them.
 """
 
+import json
+
 import numpy as np
 import scipy.io
 from PIL import Image
@@ -249,6 +251,135 @@ def isbi_volumes(root):
   return _isbi_splits(slices)
 
 
+# The owners' 80 names in the order of their ids, and the numbers of 1..91 that are not used.
+COCO_NAMES = (
+  'person bicycle car motorcycle airplane bus train truck boat traffic_light fire_hydrant stop_sign '
+  'parking_meter bench bird cat dog horse sheep cow elephant bear zebra giraffe backpack umbrella handbag '
+  'tie suitcase frisbee skis snowboard sports_ball kite baseball_bat baseball_glove skateboard surfboard '
+  'tennis_racket bottle wine_glass cup fork knife spoon bowl banana apple sandwich orange broccoli carrot '
+  'hot_dog pizza donut cake chair couch potted_plant bed dining_table toilet tv laptop mouse remote keyboard '
+  'cell_phone microwave oven toaster sink refrigerator book clock vase scissors teddy_bear hair_drier '
+  'toothbrush'
+).split()
+COCO_UNUSED = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83, 91)
+COCO_IDS = [i for i in range(1, 92) if i not in COCO_UNUSED]
+COCO_POINTS = [v for i in range(17) for v in ((10 + i, 12 + i, 1 + i % 2) if i not in (3, 4) else (0, 0, 0))]
+
+
+def box_polygon(x0, y0, x1, y1):
+  """The polygon of a box whose pixels are columns x0..x1-1 of rows y0..y1-1."""
+  return [x0, y0, x1, y0, x1, y1, x0, y1]
+
+
+def coco_annotation(number, image, category, segmentation, box, crowd=0, area=None):
+  x0, y0, x1, y1 = box
+  return {
+    'segmentation': segmentation,
+    'area': (x1 - x0) * (y1 - y0) if area is None else area,
+    'iscrowd': crowd,
+    'image_id': image,
+    'bbox': [x0, y0, x1 - x0, y1 - y0],
+    'category_id': category,
+    'id': number,
+  }
+
+
+def write_coco(root, name, sizes, annotations, points=None, grey=(), prefix=''):
+  """Images of `sizes` {id: (h, w)} and the two files about them, as the owners write them."""
+  colours, listed = {}, []
+  for number, (height, width) in sizes.items():
+    file = f'{prefix}{number:012d}.jpg'
+    colours[number] = image(root / name / file, (height, width), 'L' if number in grey else 'RGB')
+    listed.append({
+      'license': 3, 'file_name': file, 'coco_url': f'http://images.cocodataset.org/{name}/{file}',
+      'height': height, 'width': width, 'date_captured': '2013-11-14 17:02:52',
+      'flickr_url': 'http://farm7.staticflickr.com/6116/6255196340_da26cf2c9e_z.jpg', 'id': number,
+    })  # fmt: skip
+  head = {
+    'info': {'description': 'COCO 2017 Dataset', 'version': '1.0', 'year': 2017},
+    'licenses': [{'url': 'http://creativecommons.org/licenses/by/2.0/', 'id': 4, 'name': 'Attribution'}],
+    'images': listed,
+  }
+  categories = [
+    {'supercategory': 'thing', 'id': i, 'name': name.replace('_', ' ')}
+    for i, name in zip(COCO_IDS, COCO_NAMES, strict=True)
+  ]
+  persons = [
+    a | {'num_keypoints': 15 if a['id'] in (points or {}) else 0,
+         'keypoints': (points or {})[a['id']] if a['id'] in (points or {}) else [0] * 51}
+    for a in annotations if a['category_id'] == 1
+  ]  # fmt: skip
+  folder = root / 'annotations'
+  folder.mkdir(parents=True, exist_ok=True)
+  things = head | {'annotations': annotations, 'categories': categories}
+  (folder / f'instances_{name}.json').write_text(json.dumps(things))
+  kinds = [categories[0] | {'keypoints': ['nose'], 'skeleton': [[16, 14]]}]
+  (folder / f'person_keypoints_{name}.json').write_text(
+    json.dumps(head | {'annotations': persons, 'categories': kinds})
+  )
+  return colours
+
+
+def _coco_train(root, name, prefix=''):
+  """A table with a cup on it, a person in two parts and a crowd; signs in a grey image; nothing at all."""
+  sizes = {25: (32, 44), 9: (20, 30), 30: (18, 16)}
+  crowd = np.zeros((32, 44), np.uint8)
+  crowd[:6, 10:44] = 1
+  runs = np.flatnonzero(np.diff(np.concatenate([[0], crowd.T.ravel()])))
+  counts = [int(n) for n in np.diff(np.concatenate([[0], runs, [crowd.size]]))]
+  ring = np.zeros((20, 30), np.uint8)
+  ring[2:12, 3:13], ring[5:9, 6:10] = 1, 0
+  edges = np.flatnonzero(np.diff(np.concatenate([[0], ring.T.ravel()])))
+  annotations = [
+    coco_annotation(900100, 25, 1, {'size': [32, 44], 'counts': counts}, (10, 0, 44, 6), crowd=1),
+    coco_annotation(501, 25, 47, [box_polygon(20, 10, 26, 18)], (20, 10, 26, 18)),
+    coco_annotation(77, 25, 67, [box_polygon(2, 4, 42, 31)], (2, 4, 42, 31)),
+    coco_annotation(
+      502, 25, 1, [box_polygon(4, 2, 10, 8), box_polygon(6, 9, 9, 12)], (4, 2, 10, 12), area=45
+    ),
+    coco_annotation(
+      11,
+      9,
+      13,
+      {'size': [20, 30], 'counts': [int(n) for n in np.diff([0, *edges, ring.size])]},
+      (3, 2, 13, 12),
+    ),
+    # A polygon inside another is no hole: their union is the mask.
+    coco_annotation(12, 9, 90, [box_polygon(15, 3, 25, 13), box_polygon(17, 5, 20, 8)], (15, 3, 25, 13)),
+  ]
+  colours = write_coco(root, name, sizes, annotations, {502: COCO_POINTS}, grey=(9,), prefix=prefix)
+  table = np.zeros((32, 44), int)
+  table[:6, 10:44] = 255
+  table[4:31, 2:42] = 61
+  table[10:18, 20:26] = 42
+  table[2:8, 4:10] = table[9:12, 6:9] = 1
+  signs = np.where(ring, 12, 0)
+  signs[3:13, 15:25] = 80
+  rows = {25: table, 9: signs, 30: np.zeros((18, 16), int)}
+  return [(f'{prefix}{number:012d}', colours[number], rows[number]) for number in (9, 25, 30)]
+
+
+def _coco_val(root, name, prefix=''):
+  annotations = [coco_annotation(5, 139, 2, [box_polygon(1, 1, 6, 6)], (1, 1, 6, 6))]
+  colours = write_coco(root, name, {139: (10, 12)}, annotations, prefix=prefix)
+  truth = np.zeros((10, 12), int)
+  truth[1:6, 1:6] = 2
+  return [(f'{prefix}{139:012d}', colours[139], truth)]
+
+
+def coco(root):
+  """Both years, with 2014's longer file names; the one image with much of VOC's classes comes first."""
+  train = _coco_train(root, 'train2017')
+  train = [train[1], train[0], train[2]]
+  return {
+    'train': train,
+    'trainvoc': train[:1],
+    'val': _coco_val(root, 'val2017'),
+    'train2014': _coco_train(root, 'train2014', 'COCO_train2014_'),
+    'val2014': _coco_val(root, 'val2014', 'COCO_val2014_'),
+  }
+
+
 MAKERS = {
   'voc': voc,
   'voc with SBD': voc_sbd,
@@ -260,4 +391,5 @@ MAKERS = {
   'siftflow': siftflow,
   'isbi': isbi,
   'isbi as volumes': isbi_volumes,
+  'coco': coco,
 }

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from jseg.data import labels
-from jseg.data.builders import ade20k, camvid, cityscapes, isbi, nyudv2, siftflow, sunrgbd, voc
+from jseg.data.builders import ade20k, camvid, cityscapes, coco, isbi, nyudv2, siftflow, sunrgbd, voc
 
-SPECS = [m.SPEC for m in (ade20k, camvid, cityscapes, isbi, nyudv2, siftflow, sunrgbd, voc)] + [
-  nyudv2.SPEC_13
+SPECS = [m.SPEC for m in (ade20k, camvid, cityscapes, coco, isbi, nyudv2, siftflow, sunrgbd, voc)] + [
+  nyudv2.SPEC_13,
+  coco.SPEC_VOC,
 ]
 
 CITYSCAPES = """7→0 road, 8→1 sidewalk, 11→2 building, 12→3 wall, 13→4 fence, 17→5 pole, 19→6 traffic light,
@@ -53,6 +54,7 @@ SIZES = {
   'ade20k': (20210, 2000),
   'camvid': (367, 101, 233),
   'cityscapes': (2975, 500),
+  'coco': (118287, 5000, 82783, 40504),
   'isbi': (24, 6),
   'nyudv2': (795, 654),
   'siftflow': (2488 - 2, 200),

@@ -31,6 +31,7 @@ def open_split(
   source: str,
   directory: str,
   table: np.ndarray | None = None,
+  objects: Callable[[str], spec.Example] | None = None,
 ) -> records.PreparedSource:
   """A split of a dataset's prepared copy, which is made first if need be; what builders' open_split does.
 
@@ -42,6 +43,7 @@ def open_split(
     source: the owners' folder; empty: use the copy that is prepared.
     directory: where the copy lives; empty: $JSEG_DATA, else ~/.cache/jseg.
     table: other train ids than the stored ones, see records.PreparedSource.
+    objects: what an example holds of its instances, see there too.
 
   Raises:
     ValueError: unknown split, nothing prepared, or a fault in the source, naming the file.
@@ -53,7 +55,7 @@ def open_split(
     raise ValueError(
       f"{dataset.name}: split '{split}' was not among what {folder} was made from; {dataset.instructions}"
     )
-  return records.PreparedSource(folder, parts[split], dataset.num_classes, table)
+  return records.PreparedSource(folder, parts[split], dataset.num_classes, table, objects)
 
 
 def ensure(
@@ -127,6 +129,7 @@ def digest(found: verify.Scan, source: str) -> str:
 
 
 def _files(found: verify.Scan) -> Iterable[pathlib.Path]:
+  yield from found.others
   for pairs in found.pairs.values():
     for pair in pairs:
       yield pair.image

@@ -3,7 +3,7 @@
 import functools
 import io
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import cv2
@@ -22,12 +22,22 @@ class PreparedSource:
     split: a split of it, or several joined by '+'.
     num_classes: of the stored train ids.
     table: train ids of the stored ones, as labels.remap takes it; None: the stored ones.
+    objects: gives what an example holds besides (or in place of `labels`), from the instances as the copy has
+      them; None: instances are not read.
   """
 
-  def __init__(self, folder: pathlib.Path, split: str, num_classes: int, table: np.ndarray | None = None):
+  def __init__(
+    self,
+    folder: pathlib.Path,
+    split: str,
+    num_classes: int,
+    table: np.ndarray | None = None,
+    objects: Callable[[str], spec.Example] | None = None,
+  ):
     self._builder = tfds.builder_from_directory(folder)
     self._records = self._open(split)
-    self._folder, self._split, self._num_classes, self._table = folder, split, num_classes, table
+    self._folder, self._split, self._num_classes = folder, split, num_classes
+    self._table, self._objects = table, objects
 
   def _open(self, split: str) -> Any:
     skip = {'image': tfds.decode.SkipDecoding(), 'mask': tfds.decode.SkipDecoding()}
@@ -45,7 +55,7 @@ class PreparedSource:
       ValueError: the record cannot be decoded.
     """
     record = self._records[index]
-    name = record['id'].decode() if isinstance(record['id'], bytes) else str(record['id'])
+    name = _text(record['id'])
     # Masks lie on the pixel grid as stored, so an orientation tag must not turn the image.
     image = cv2.imdecode(
       np.frombuffer(record['image'], np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
@@ -55,7 +65,8 @@ class PreparedSource:
     truth = labels.read_index(record['mask'], name)
     if self._table is not None:
       truth = labels.remap(truth, self._table, name)
-    return {'image': image, 'labels': truth, 'id': name, 'index': index}
+    more = {} if self._objects is None else self._objects(_text(record['objects']))
+    return {'image': image, 'labels': truth, 'id': name, 'index': index, **more}
 
   @functools.cached_property
   def counts(self) -> np.ndarray:
@@ -99,7 +110,10 @@ def write(dataset: spec.DatasetSpec, found: verify.Scan, partial: pathlib.Path) 
 
 
 class _Copy(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-  """The TFDS builder: image bytes as they are, masks as 8-bit grey PNG of train ids with void 255."""
+  """The TFDS builder: image bytes as they are, masks as 8-bit grey PNG of train ids with void 255.
+
+  Where masks are drawn from instances, these are kept too, as text under `objects`.
+  """
 
   VERSION = tfds.core.Version('0.0.0')  # that of the dataset in `write`
   # Nothing is downloaded. Looking for a list of checksums needs a package that TFDS does not require.
@@ -116,6 +130,8 @@ class _Copy(tfds.core.GeneratorBasedBuilder, skip_registration=True):
       'mask': tfds.features.Image(shape=(None, None, 1), encoding_format='png'),
       'id': tfds.features.Text(),
     }
+    if self._has_objects():
+      features['objects'] = tfds.features.Text()
     # Kept in the order of the scan, so that index i means the same image in every copy.
     return tfds.core.DatasetInfo(
       builder=self, features=tfds.features.FeaturesDict(features), disable_shuffling=True
@@ -129,10 +145,18 @@ class _Copy(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     pairs = self._found.pairs[part]
     rows = self.counts[part] = []
     for number, pair in enumerate(verify.progress(pairs, f'{self._dataset.name} {part}: prepared')):
-      frame, mask = verify.read_pair(pair, table)
+      frame, mask, objects = verify.read_pair(pair, table)
       rows.append(counts.of_labels(mask, self._dataset.num_classes, pair.id))
       image = str(pair.image) if frame is None else encode(frame)
-      yield number, {'image': image, 'mask': encode(mask), 'id': pair.id}
+      kept = {'objects': objects} if self._has_objects() else {}
+      yield number, {'image': image, 'mask': encode(mask), 'id': pair.id, **kept}
+
+  def _has_objects(self) -> bool:
+    return any(pair.draw for pairs in self._found.pairs.values() for pair in pairs[:1])
+
+
+def _text(stored: Any) -> str:
+  return stored.decode() if isinstance(stored, bytes) else str(stored)
 
 
 def encode(pixels: np.ndarray) -> io.BytesIO:

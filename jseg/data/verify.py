@@ -20,6 +20,8 @@ class Pair(NamedTuple):
   entry: if the mask is a variable of a .mat file, its name, as matlab.read_index takes it; else empty.
   read: if the two are frames of larger files, gives image uint8 [h w] or [h w 3] and raw mask uint8 [h w];
     or raises ValueError.
+  draw: if the mask is drawn from instances that `mask` describes, gives for the image's height and width the
+    raw mask uint8 [h w], and the instances as text, which the copy keeps; or raises ValueError.
   """
 
   id: str
@@ -27,6 +29,7 @@ class Pair(NamedTuple):
   mask: pathlib.Path
   entry: str = ''
   read: Callable[[], tuple[np.ndarray, np.ndarray]] | None = None
+  draw: Callable[[int, int], tuple[np.ndarray, str]] | None = None
 
 
 class Scan(NamedTuple):
@@ -35,37 +38,44 @@ class Scan(NamedTuple):
   pairs: of each part, which the copy keeps as a TFDS split; parts have no pair in common, none is empty.
   problems: what is wrong with lists and names, a line each.
   splits: the part, or several joined by '+', of each split that this source has.
+  others: files beside those of the pairs that the copy is made from.
   """
 
   pairs: Mapping[str, Sequence[Pair]]
   problems: Sequence[str]
   splits: Mapping[str, str]
+  others: Sequence[pathlib.Path] = ()
 
   def count(self, split: str) -> int:
     """Examples in a split."""
     return sum(len(self.pairs[part]) for part in self.splits[split].split('+'))
 
 
-def read_pair(pair: Pair, table: np.ndarray) -> tuple[np.ndarray | None, np.ndarray]:
-  """A pair once image and mask are found sound: the frame if it is `read`, or else None, and the train ids.
+def read_pair(pair: Pair, table: np.ndarray) -> tuple[np.ndarray | None, np.ndarray, str]:
+  """A pair once image and mask are found sound: the frame, the train ids, and the instances.
 
-  The frame is uint8 [h w] or [h w 3], the ids are uint8 [h w].
+  Returns:
+    The frame uint8 [h w] or [h w 3] if it is `read`, or else None; the train ids uint8 [h w]; the instances
+    as text if they are drawn, or else nothing.
 
   Raises:
     ValueError: the first fault: a broken file, sizes that differ, an id the table does not know.
   """
-  image = None
+  image, objects = None, ''
   if pair.read:
     image, raw = pair.read()
     height, width = image.shape[:2]
   else:
     height, width = _image_size(pair.image)
-    raw = matlab.read_index(pair.mask, pair.entry) if pair.entry else labels.read_index(pair.mask)
+    if pair.draw:
+      raw, objects = pair.draw(height, width)
+    else:
+      raw = matlab.read_index(pair.mask, pair.entry) if pair.entry else labels.read_index(pair.mask)
   if raw.shape != (height, width):
     raise ValueError(
       f'{pair.mask}: the mask is {raw.shape[0]}x{raw.shape[1]}, its image {height}x{width} (height x width)'
     )
-  return image, labels.remap(raw, table, str(pair.mask))
+  return image, labels.remap(raw, table, str(pair.mask)), objects
 
 
 def _image_size(path: pathlib.Path) -> tuple[int, int]:
