@@ -78,8 +78,8 @@ def test_missing_data_says_what_where_and_how(name, tmp_path):
       '--config=CONFIG.py:quick runs now',
     ):
       assert part in message
-  with pytest.raises(ValueError, match=f"split 'all' is unknown for {name}; there are: train, "):
-    module.open_split('all', directory=str(tmp_path))
+  with pytest.raises(ValueError, match=f"split 'every' is unknown for {name}; there are: train, "):
+    module.open_split('every', directory=str(tmp_path))
 
 
 FILES = [case for case in layouts.MAKERS if case != 'isbi as volumes']
@@ -117,7 +117,7 @@ def test_a_missing_file_is_named(case, which, tmp_path):
   layouts.MAKERS[case](source)
   gone = getattr(first_pair(module, source), which)
   gone.unlink()
-  refuse(module, source, tmp_path, f': {gone} is missing$')
+  refuse(module, source, tmp_path, rf': {gone} is missing($| \(and 1 more)')
 
 
 @pytest.mark.parametrize('case', FILES)
@@ -130,7 +130,7 @@ def test_a_broken_file_is_named(case, which, tmp_path):
   refuse(module, source, tmp_path, f'{broken}: not a readable {which}')
 
 
-@pytest.mark.parametrize('case', FILES)
+@pytest.mark.parametrize('case', [case for case in FILES if case != 'camvid_full'])
 def test_an_unknown_id_is_named(case, tmp_path):
   module, source = builder(case), tmp_path / 'source'
   layouts.MAKERS[case](source)

@@ -89,8 +89,17 @@ def ensure(
   root.mkdir(parents=True, exist_ok=True)
   with lock(root / f'.{dataset.name}.lock', dataset.name):
     if not _matches(home, wanted):  # else another process made it while this one waited
-      _make(dataset, found, {**wanted, 'source': str(pathlib.Path(source).expanduser().absolute())}, home)
+      _make(dataset, found, {**wanted, 'note': found.note, 'source': _absolute(source)}, home)
   return folder, splits
+
+
+def note(name: str, directory: str) -> str:
+  """What the copy of this name keeps as its Scan's note; '' if there is none."""
+  return _stamp(spec.data_dir(directory) / name)['note']
+
+
+def _absolute(source: str) -> str:
+  return str(pathlib.Path(source).expanduser().absolute())
 
 
 def _make(dataset: spec.DatasetSpec, found: verify.Scan, stamp: dict[str, Any], home: pathlib.Path) -> None:
@@ -127,6 +136,7 @@ def digest(found: verify.Scan, source: str) -> str:
 
 
 def _files(found: verify.Scan) -> Iterable[pathlib.Path]:
+  yield from found.others
   for pairs in found.pairs.values():
     for pair in pairs:
       yield pair.image
@@ -134,7 +144,7 @@ def _files(found: verify.Scan) -> Iterable[pathlib.Path]:
 
 
 def _stamp(home: pathlib.Path) -> dict[str, Any]:
-  nothing = {'version': '', 'digest': '', 'splits': {}}
+  nothing = {'version': '', 'digest': '', 'splits': {}, 'note': ''}
   try:
     return nothing | json.loads((home / STAMP).read_text())
   except (OSError, ValueError):  # not there, or not ours

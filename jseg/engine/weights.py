@@ -95,11 +95,14 @@ def entry_kernels(task: Task, image_shape: tuple[int, int, int], state: TrainSta
   }
 
 
-def trained(config: Config, workdir: pathlib.Path, which: str) -> tuple[Task, TrainState, dict[str, Any]]:
+def trained(
+  config: Config, spec: Any, workdir: pathlib.Path, which: str
+) -> tuple[Task, TrainState, dict[str, Any]]:
   """A run's task and weights (averaged ones where it kept some), to predict with but not to train on.
 
   Args:
     config: the one the run was trained with.
+    spec: the dataset's specification.
     workdir: of the run.
     which: 'best' or 'latest'.
 
@@ -111,7 +114,7 @@ def trained(config: Config, workdir: pathlib.Path, which: str) -> tuple[Task, Tr
   """
   params, model_state, meta = checkpoint.restore_params(workdir, which)
   shape = tuple(meta['image_shape'])
-  task = resolve.task(config, resolve.spec(config), shape)
+  task = resolve.task(config, spec, shape)
   template = jax.eval_shape(lambda key: task.init(key, shape), jax.random.key(0))
   found = paths.flatten({'params': params, 'model_state': model_state})
   wanted = _arrays(template)
