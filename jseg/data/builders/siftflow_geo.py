@@ -20,7 +20,7 @@ SPEC = spec.DatasetSpec(
   protocol='siftflow3',
   classes=('sky', 'horizontal', 'vertical'),
   palette=labels.bit_palette(3, first=1),  # the owners give no colours
-  raw_void=(0, MINUS_ONE),
+  raw_void=(MINUS_ONE, 0),
   train_ids={1: 0, 2: 1, 3: 2},
   split_sizes=siftflow.SPEC.split_sizes,
   owners=siftflow.SPEC.owners,
