@@ -39,8 +39,8 @@ TO_13 = [12, 5, 6, 1, 4, 9, 10, 12, 13, 6, 8, 6, 13, 10, 6, 13, 6, 7, 7, 5,
 NYU_13 = 'bed books ceiling chair floor furniture objects picture sofa table tv wall window'.split()
 NYU_40 = (
   'wall floor cabinet bed chair sofa table door window bookshelf picture counter blinds desk shelves curtain '
-  'dresser pillow mirror floor-mat clothes ceiling books refrigerator television paper towel shower-curtain box '
-  'whiteboard person night-stand toilet sink lamp bathtub bag otherstructure otherfurniture otherprop'
+  'dresser pillow mirror floor-mat clothes ceiling books refrigerator television paper towel shower-curtain '
+  'box whiteboard person night-stand toilet sink lamp bathtub bag otherstructure otherfurniture otherprop'
 ).split()
 # CamVid's 32 as 11.
 MERGED = {

@@ -13,8 +13,8 @@ Splits, by the first of these rules that fits:
               ending; what is in none of them is left out.
   subfolders  images/train and images/val (and images/test), and nothing else in images/.
   by chance   one in five is `val`: those whose name's sha256 is a multiple of 5, so that photos added later
-              move none. Where there are several subfolders, each is in one split as a whole, as the frames of
-              a video look alike.
+              move none. Where there are several subfolders, each is in one split as a whole, by its own name,
+              as the frames of a video look alike. If chance gives one split nothing, `val` gets one.
 
 Photos are read as jseg.predict reads them: turned as their camera was held, transparency on white. A palette
 mask is read by its colours if classes.json gives every class a colour and all colours in the mask are among
