@@ -152,6 +152,11 @@ def test_subfolders_named_as_splits(tmp_path):
     assert list(read(tmp_path / 'a', split, tmp_path)) == names
 
 
+def test_subfolders_without_one_to_measure_on(tmp_path):
+  make(tmp_path / 'a', ['train/1', 'train/2', 'test/1'])
+  refuse(tmp_path / 'a', tmp_path, 'a: there is train/ in images/, but no val/ in images/')
+
+
 def test_lists_give_the_splits_and_their_order(tmp_path):
   root = tmp_path / 'a'
   make(root, ['b c', 'a', 'v/1', 'left out', 'x.y'])
@@ -163,10 +168,14 @@ def test_lists_give_the_splits_and_their_order(tmp_path):
   refuse(root, tmp_path, r'val.txt line 2: a is listed before, .*train.txt line 2')
   layouts.lines(root / 'val.txt', ['v/1', 'v/2.png'])
   refuse(root, tmp_path, r"val.txt line 2: 'v/2.png' is no photo in images/")
+  (root / 'val.txt').write_bytes(b'v/1\xff\n')
+  refuse(root, tmp_path, r'val.txt: not a text in UTF-8 \(')
+  (root / 'val.txt').write_text('v/1\n', encoding='utf-8-sig')
+  assert list(read(root, 'val', tmp_path)) == ['v/1']
   layouts.lines(root / 'val.txt', [])
   refuse(root, tmp_path, r'val.txt: lists no photos')
   (root / 'val.txt').unlink()
-  refuse(root, tmp_path, r'train.txt is there, but no val.txt')
+  refuse(root, tmp_path, r'a: there is train.txt, but no val.txt')
 
 
 def test_photos_are_read_as_predict_reads_them(tmp_path):

@@ -11,7 +11,7 @@ Splits, by the first of these rules that fits:
 
   lists       FOLDER/train.txt and val.txt (test.txt if there is one), a name a line, with or without its
               ending; what is in none of them is left out.
-  subfolders  images/train and images/val (and images/test), and nothing else in images/.
+  subfolders  images/train and images/val (images/test), if there is nothing else in images/.
   by chance   one in five is `val`: those whose name's sha256 is a multiple of 5, so that photos added later
               move none. Where there are several subfolders, each is in one split as a whole, by its own name,
               as the frames of a video look alike. If chance gives one split nothing, `val` gets one.
@@ -125,10 +125,11 @@ def scan(source: str) -> verify.Scan:
   lists = [path for path in (root / f'{part}.txt' for part in ('train', 'val', 'test')) if path.is_file()]
   if any(path.stem != 'test' for path in lists):
     chosen = _listed(lists, images.keys() | masks.keys(), problems)
-    lacking = [f'{part}.txt' for part in ('train', 'val') if part not in chosen]
-    problems += [f'{root}: {lists[0].name} is there, but no {name}' for name in lacking]
   else:
     lists, chosen = [], _split(sorted(images.keys() & masks.keys()))
+  where = '.txt' if lists else '/ in images/'
+  lacking = [part for part in ('train', 'val') if part not in chosen]
+  problems += [f'{root}: there is {next(iter(chosen))}{where}, but no {part}{where}' for part in lacking]
   pairs = {
     part: [
       verify.Pair(
@@ -161,8 +162,12 @@ def _text(root: pathlib.Path) -> str:
   path = root / classes.NAME
   if not path.is_file():
     raise ValueError(f'{path} is missing; {_proposal(root / "masks")}')
+  return _read_text(path)
+
+
+def _read_text(path: pathlib.Path) -> str:
   try:
-    return path.read_text(encoding='utf-8-sig')
+    return path.read_text(encoding='utf-8-sig')  # some editors begin a file with a mark
   except ValueError as error:
     raise ValueError(f'{path}: not a text in UTF-8 ({labels.first_line(error)})') from error
 
@@ -208,7 +213,7 @@ def _listed(lists: list[pathlib.Path], known: Collection[str], problems: list[st
   before: dict[str, str] = {}
   for path in lists:
     chosen[path.stem] = []
-    for number, line in enumerate(path.read_text().splitlines(), 1):
+    for number, line in enumerate(_read_text(path).splitlines(), 1):
       name, where = line.strip().removeprefix('./').removeprefix('images/'), f'{path} line {number}'
       stem = name if name in known else pathlib.PurePosixPath(name).with_suffix('').as_posix() if name else ''
       if stem in before:
@@ -226,7 +231,7 @@ def _listed(lists: list[pathlib.Path], known: Collection[str], problems: list[st
 def _split(names: Sequence[str]) -> dict[str, list[str]]:
   """The names by split, without lists."""
   tops = {name.split('/')[0] if '/' in name else '' for name in names}
-  if {'train', 'val'} <= tops <= {'train', 'val', 'test'}:
+  if tops and tops <= {'train', 'val', 'test'}:
     return {part: [name for name in names if name.startswith(f'{part}/')] for part in SPLITS if part in tops}
   parents = {name: name.rpartition('/')[0] for name in names}
   several = len(set(parents.values())) > 1
