@@ -45,17 +45,17 @@ def run(verb: str, name: str, source: str, directory: str) -> int:
     OSError: a file or folder cannot be read or written.
   """
   module = resolve.module('data', name)
-  dataset: spec.DatasetSpec = module.SPEC
+  dataset: spec.DatasetSpec = resolve.dataset_spec(name, source=source, directory=directory)
   if not dataset.instructions:
     raise ValueError(f'{name} needs no files: there is nothing to {verb}')
   if not source:
     raise ValueError(f'--verb={verb} needs --source, the folder of {name}: {dataset.instructions}')
   if verb == 'prepare':
     there = module.scan(source).splits
-    for split in dataset.split_sizes:
+    for split in dataset.split_sizes or there:
       count = len(module.open_split(split, source=source, directory=directory)) if split in there else 'no'
       print(f'{name} {split}: {count} images')
-    print(f'{name} is prepared in {spec.data_dir(directory) / name}')
+    print(f'{name} is prepared in {spec.data_dir(directory) / dataset.name}')
     return 0
   found = module.scan(source)
   for line in verify.size_warnings(dataset, found):
@@ -65,7 +65,7 @@ def run(verb: str, name: str, source: str, directory: str) -> int:
     print(line)
     problems += 1
   counts = ', '.join(
-    f'{split} {found.count(split)}' for split in dataset.split_sizes if split in found.splits
+    f'{split} {found.count(split)}' for split in dataset.split_sizes or found.splits if split in found.splits
   )
   print(f'{name}: {counts} images with masks; {problems or "no"} problem{"s" if problems != 1 else ""}')
   return 1 if problems else 0

@@ -154,6 +154,27 @@ def cityscapes(root):
   return found | {'trainval': found['train'] + found['val']}
 
 
+def cityscapes_coarse(root):
+  """With coarse masks of the same frames, and frames that have only such; -1 does not fit in 8 bits: 255."""
+  splits = cityscapes(root)
+  frames = {
+    'train_coarse': ('train', [row[:2] for row in splits['train']]),
+    'val_coarse': ('val', [row[:2] for row in splits['val']]),
+    'train_extra': ('train_extra', []),
+  }
+  for name in ('augsburg/augsburg_000000_000000', 'troisdorf/troisdorf_000000_000073'):
+    path = root / 'leftImg8bit' / 'train_extra' / f'{name}_leftImg8bit.png'
+    frames['train_extra'][1].append((name, image(path, (16, 32))))
+  for split, (inner, rows) in frames.items():
+    splits[split] = []
+    for frame, colour in rows:
+      raw = ids([*range(34), 255], (16, 32))
+      index_png(root / 'gtCoarse' / inner / f'{frame}_gtCoarse_labelIds.png', raw)
+      index_png(root / 'gtCoarse' / inner / f'{frame}_gtCoarse_instanceIds.png', raw)
+      splits[split].append((frame, colour, np.vectorize(lambda i: CITY_IDS.get(i, 255))(raw)))
+  return splits
+
+
 def ade20k(root):
   """Every image of another size, one of them grey."""
   found = {}
@@ -219,6 +240,89 @@ def siftflow(root):
   lines(root / 'TestSet1.txt', [f'{inner}\\{name}.jpg' for name in ('street_z', 'coast_natu975')])
   image(root / 'Images' / inner / 'street_urb506.jpg', (16, 16))
   return found
+
+
+def siftflow_geo(root):
+  """The same images with geometric labels: 1 sky, 2 horizontal, 3 vertical, -1 void."""
+  inner = 'spatial_envelope_256x256_static_8outdoorcategories'
+  splits = siftflow(root)
+  for rows in splits.values():
+    for i, (name, colour, _) in enumerate(rows):
+      signed = ids(range(4), (16, 16)).astype(np.int16)
+      signed[signed == 0] = -1
+      mat(
+        root / 'GeoLabels' / inner / f'{name}.mat',
+        S=signed,
+        names=np.array([['sky'], ['horizontal']], object),
+      )
+      rows[i] = name, colour, np.where(signed == -1, 255, signed - 1)
+  return splits
+
+
+# label_colors.txt, as it is printed in public; the order is the owners'.
+CAMVID_COLOURS = """
+64 128 64	Animal
+192 0 128	Archway
+0 128 192	Bicyclist
+0 128 64	Bridge
+128 0 0		Building
+64 0 128	Car
+64 0 192	CartLuggagePram
+192 128 64	Child
+192 192 128	Column_Pole
+64 64 128	Fence
+128 0 192	LaneMkgsDriv
+192 0 64	LaneMkgsNonDriv
+128 128 64	Misc_Text
+192 0 192	MotorcycleScooter
+128 64 64	OtherMoving
+64 192 128	ParkingBlock
+64 64 0		Pedestrian
+128 64 128	Road
+128 128 192	RoadShoulder
+0 0 192		Sidewalk
+192 128 128	SignSymbol
+128 128 128	Sky
+64 128 192	SUVPickupTruck
+0 0 64		TrafficCone
+0 64 64		TrafficLight
+192 64 128	Train
+128 128 0	Tree
+192 128 192	Truck_Bus
+64 0 64		Tunnel
+192 192 0	VegetationMisc
+0 0 0		Void
+64 192 0	Wall
+""".strip()
+CAMVID_NAMES = [line.split()[3] for line in CAMVID_COLOURS.splitlines()]
+# 31 are learned, in the same order.
+CAMVID_32 = {name: i for i, name in enumerate(name for name in CAMVID_NAMES if name != 'Void')} | {
+  'Void': 255
+}
+
+
+def camvid_full(root, lists=('train', 'val', 'test'), names=True):
+  """The owners' two folders, and SegNet's lists of them; the lists name other folders than there are."""
+  palette = np.array([line.split()[:3] for line in CAMVID_COLOURS.splitlines()], np.uint8)
+  rows = {}
+  for frame in ('0001TP_006690', '0006R0_f00930', '0016E5_00390', 'Seq05VD_f00000', 'Seq05VD_f05100'):
+    raw = ids(range(32), (12, 16))
+    colour = image(root / '701_StillsRaw_full' / f'{frame}.png', (12, 16))
+    path = root / 'LabeledApproved_full' / f'{frame}_L.png'
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(palette[raw]).save(path)
+    rows[frame] = frame, colour, np.array([CAMVID_32[name] for name in CAMVID_NAMES])[raw]
+  if names:
+    (root / 'label_colors.txt').write_text(CAMVID_COLOURS + '\n')
+  chosen = {'train': ('0016E5_00390', '0001TP_006690'), 'val': ('0006R0_f00930',),
+            'test': ('Seq05VD_f05100', 'Seq05VD_f00000')}  # fmt: skip
+  for part in lists:
+    lines(root / f'{part}.txt', [f'/SegNet/CamVid/{part}/{f}.png /SegNet/CamVid/{part}annot/{f}.png'
+                                 for f in chosen[part]])  # fmt: skip
+  splits = {part: [rows[f] for f in chosen[part]] for part in lists}
+  listed = [row for part in splits.values() for row in part]
+  splits['all'] = [*listed, *(rows[f] for f in sorted(rows) if f not in {row[0] for row in listed})]
+  return splits | ({'trainval': splits['train'] + splits['val']} if {'train', 'val'} <= set(lists) else {})
 
 
 def _slices():
@@ -384,11 +488,14 @@ MAKERS = {
   'voc': voc,
   'voc with SBD': voc_sbd,
   'voc with SegmentationClassAug': voc_aug,
+  'camvid_full': camvid_full,
   'cityscapes': cityscapes,
+  'cityscapes with gtCoarse': cityscapes_coarse,
   'ade20k': ade20k,
   'nyudv2': nyudv2,
   'sunrgbd': sunrgbd,
   'siftflow': siftflow,
+  'siftflow_geo': siftflow_geo,
   'isbi': isbi,
   'isbi as volumes': isbi_volumes,
   'coco': coco,

@@ -31,6 +31,16 @@ def spec_table(dataset: spec.DatasetSpec) -> np.ndarray:
   return remap_table(dataset.train_ids or {i: i for i in range(dataset.num_classes)}, dataset.raw_void)
 
 
+def owners_table(dataset: spec.DatasetSpec) -> np.ndarray:
+  """The table train id -> id in the owners' files, int16 [256]; void becomes the first of their void ids.
+
+  Raises:
+    ValueError: the dataset does not say which of several ids a class is written with.
+  """
+  ids = dict(enumerate(dataset.written_ids()))
+  return remap_table(ids | ({IGNORE_LABEL: dataset.raw_void[0]} if dataset.raw_void else {}))
+
+
 def bit_palette(count: int, first: int = 0) -> tuple[tuple[int, int, int], ...]:
   """Colours first, first + 1, ... of PASCAL VOC's map, which spreads a number's bits over red, green, blue.
 
@@ -62,6 +72,41 @@ def read_index(file: str | pathlib.Path | bytes, name: str = '') -> np.ndarray:
   if mode not in ('L', 'P'):
     raise ValueError(f'{name}: mode {mode} is not an index mask; 8-bit grey (L) or palette (P) is')
   return raw
+
+
+def read_colours(path: pathlib.Path, ids: Mapping[tuple[int, int, int], int], hint: str = '') -> np.ndarray:
+  """The ids, uint8 [h w], of a mask file (RGB or palette) that tells classes by their colours.
+
+  Args:
+    path: the file.
+    ids: by colour, RGB 0..255.
+    hint: what to do about an unknown colour, for the message; '{}' in it stands for the colour.
+
+  Raises:
+    ValueError: the file is broken, is no such picture, or has another colour; names it and how many pixels
+      have it.
+  """
+  try:
+    with Image.open(path) as mask:
+      mode, pixels = mask.mode, np.array(mask.convert('RGBA'))
+  except (OSError, SyntaxError, ValueError, EOFError) as error:
+    raise ValueError(f'{path}: not a readable mask ({first_line(error)})') from error
+  if mode not in ('RGB', 'RGBA', 'P') or pixels[..., 3].min() < 255:
+    kind = 'is partly transparent' if mode in ('RGB', 'RGBA', 'P') else f'has mode {mode}'
+    raise ValueError(f'{path}: {kind}; a mask of colours is opaque RGB or palette')
+  packed = pixels[..., :3] @ np.array([1 << 16, 1 << 8, 1])  # [h w]
+  table = sorted(((r << 16) + (g << 8) + b, number) for (r, g, b), number in ids.items())
+  known, numbers = (np.array(column) for column in zip(*table, strict=True))
+  place = np.searchsorted(known, packed).clip(max=len(known) - 1)
+  wrong = packed[known[place] != packed]
+  if wrong.size:
+    values, counts = np.unique(wrong, return_counts=True)
+    value = int(values[counts.argmax()])
+    colour = f'{value >> 16} {value >> 8 & 255} {value & 255}'
+    raise ValueError(
+      f'{path}: colour {colour} in {counts.max()} pixels is that of no class{hint.format(colour)}'
+    )
+  return numbers[place].astype(np.uint8)
 
 
 def remap(raw: np.ndarray, table: np.ndarray, name: str) -> np.ndarray:
@@ -124,6 +169,31 @@ def write_index(
   if palette is not None:
     mask.putpalette(palette_table(palette).tobytes())
   mask.save(path, format='PNG')
+
+
+def write_owners(
+  folder: pathlib.Path, name: str, predictions: np.ndarray, dataset: spec.DatasetSpec
+) -> pathlib.Path:
+  """Writes train ids [h w] as the dataset's owners write a mask: an index PNG of their ids.
+
+  Args:
+    folder: an existing one.
+    name: of the image, without its ending.
+    predictions: train ids; void where the owners have an id for it.
+    dataset: its spec.
+
+  Returns:
+    The file, named as the owners want it.
+
+  Raises:
+    ValueError: an id that the dataset cannot write.
+  """
+  of_image, of_result = dataset.result_name
+  stem = name.removesuffix(of_image)
+  path = folder / f'{stem}{of_result if stem != name else ""}.png'
+  raw = remap(predictions, owners_table(dataset), str(path))
+  write_index(path, raw, dataset.owner_palette or None)
+  return path
 
 
 def first_line(error: BaseException) -> str:

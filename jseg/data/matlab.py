@@ -9,12 +9,13 @@ import scipy.io
 from jseg.data import labels
 
 
-def read_index(path: pathlib.Path, entry: str) -> np.ndarray:
+def read_index(path: pathlib.Path, entry: str, minus_one: int = -1) -> np.ndarray:
   """The ids that a variable of a .mat file (up to version 7) holds, uint8 [h w].
 
   Args:
     path: the file.
     entry: the variable's name; fields of a struct follow with dots: 'GTcls.Segmentation'.
+    minus_one: what -1 becomes, where owners write it for void; default: -1 is refused.
 
   Raises:
     ValueError: the file is broken, has no such variable, or the variable is no map of ids 0..255.
@@ -28,6 +29,7 @@ def read_index(path: pathlib.Path, entry: str) -> np.ndarray:
     raise ValueError(f'{path}: not a readable mask, {entry} ({labels.first_line(error)})') from error
   if not isinstance(value, np.ndarray) or value.ndim != 2 or value.dtype.kind not in 'uif':
     raise ValueError(f'{path}: {entry} is not a map of ids')
+  value = np.where(value == -1, np.float64(minus_one), value)
   if value.min() < 0 or value.max() > 255 or (value != np.floor(value)).any():
     raise ValueError(f'{path}: {entry} holds {value.min():g} to {value.max():g}, not ids 0..255')
   return value.astype(np.uint8)

@@ -91,8 +91,14 @@ def ensure(
   root.mkdir(parents=True, exist_ok=True)
   with lock(root / f'.{dataset.name}.lock', dataset.name):
     if not _matches(home, wanted):  # else another process made it while this one waited
-      _make(dataset, found, {**wanted, 'source': str(pathlib.Path(source).expanduser().absolute())}, home)
+      origin = {'source': str(pathlib.Path(source).expanduser().absolute()), 'note': found.note}
+      _make(dataset, found, wanted | origin, home)
   return folder, splits
+
+
+def note(name: str, directory: str) -> str:
+  """What the copy of this name keeps as its Scan's note; '' if there is none."""
+  return _stamp(spec.data_dir(directory) / name)['note']
 
 
 def _make(dataset: spec.DatasetSpec, found: verify.Scan, stamp: dict[str, Any], home: pathlib.Path) -> None:
@@ -137,7 +143,7 @@ def _files(found: verify.Scan) -> Iterable[pathlib.Path]:
 
 
 def _stamp(home: pathlib.Path) -> dict[str, Any]:
-  nothing = {'version': '', 'digest': '', 'splits': {}}
+  nothing = {'version': '', 'digest': '', 'splits': {}, 'note': ''}
   try:
     return nothing | json.loads((home / STAMP).read_text())
   except (OSError, ValueError):  # not there, or not ours

@@ -49,7 +49,6 @@ class DatasetSpec:
     classes: names by train id.
     palette: RGB 0..255 by train id, for pictures.
     raw_void: ids in the owners' files that mean void.
-    train_ids: raw id -> train id; empty: the owners' files count the classes 0, 1, 2, ... themselves.
     split_sizes: examples by split.
     class_pixels: training pixels of each class; empty if not counted.
     class_image_pixels: pixels (void included) of the training images where the class occurs.
@@ -59,6 +58,12 @@ class DatasetSpec:
     owners: what to get from where, and under which conditions; empty if nothing has to be fetched.
     folder: what the folder is called that is the source then.
     version: of the way it is prepared; another one makes a new copy.
+    train_ids: raw id -> train id; empty: the owners' files count the classes 0, 1, 2, ... themselves.
+    owner_ids: by train id, the id that a prediction is written with for the owners; empty: train_ids read
+      backwards.
+    owner_palette: RGB by the owners' id, if their masks are palette or colour files; empty: they are grey.
+    result_name: (ending of an image's name, what stands in its place in the name of a prediction for them).
+    builder: the file in jseg/data/builders, where `name` is only what the copy is called; empty: `name`.
   """
 
   name: str
@@ -76,10 +81,15 @@ class DatasetSpec:
   folder: str = ''
   version: str = '1.0.0'
   train_ids: Mapping[int, int] = dataclasses.field(default_factory=dict)
+  owner_ids: tuple[int, ...] = ()
+  owner_palette: tuple[tuple[int, int, int], ...] = ()
+  result_name: tuple[str, str] = ('', '')
+  builder: str = ''
 
   def __post_init__(self):
     counts = {'class_pixels': self.class_pixels, 'class_image_pixels': self.class_image_pixels}
-    lists = {'palette': self.palette, **{k: v for k, v in counts.items() if v}, **self.weights}
+    optional = counts | {'owner_ids': self.owner_ids}
+    lists = {'palette': self.palette, **{k: v for k, v in optional.items() if v}, **self.weights}
     for name, values in lists.items():
       if len(values) != self.num_classes:
         raise ValueError(f'{self.name}: {name} has {len(values)} entries for {self.num_classes} classes')
@@ -95,9 +105,23 @@ class DatasetSpec:
     if not self.owners:
       return ''
     return (
-      f'get {self.owners}, then type: python -m jseg.dataset --verb=prepare --name={self.name} '
-      f'--source=PATH/TO/{self.folder}; --config=CONFIG.py:quick runs now, on drawn shapes'
+      f'get {self.owners}, then type: python -m jseg.dataset --verb=prepare '
+      f'--name={self.builder or self.name} --source=PATH/TO/{self.folder}; '
+      '--config=CONFIG.py:quick runs now, on drawn shapes'
     )
+
+  def written_ids(self) -> tuple[int, ...]:
+    """By train id, the id in the owners' files.
+
+    Raises:
+      ValueError: several of their ids are one class, and `owner_ids` does not say which stands for it.
+    """
+    if self.owner_ids or not self.train_ids:
+      return self.owner_ids or tuple(range(self.num_classes))
+    found = {train: raw for raw, train in self.train_ids.items()}
+    if len(found) != len(self.train_ids):
+      raise ValueError(f"{self.name}: several of its owners' ids are one class, none of which stands for it")
+    return tuple(found[train] for train in range(self.num_classes))
 
   def class_weights(self, rule: str) -> tuple[float, ...]:
     """Loss weights by train id, from the training pixels.
@@ -137,6 +161,30 @@ class DatasetSpec:
 
   def _log_weights(self, offset: float, total: int) -> tuple[float, ...]:
     return tuple(1.0 / math.log(offset + n / total) for n in self.class_pixels)
+
+
+def to_json(dataset: DatasetSpec) -> dict[str, Any]:
+  """A specification as values that JSON can hold; `from_json` reads them."""
+  return dataclasses.asdict(dataset) | {'train_ids': list(dataset.train_ids.items())}
+
+
+def from_json(values: Mapping[str, Any]) -> DatasetSpec:
+  """What `to_json` gave.
+
+  Raises:
+    ValueError: it is something else.
+  """
+
+  def tuples(value: Any) -> Any:
+    if isinstance(value, dict):
+      return {key: tuples(item) for key, item in value.items()}
+    return tuple(tuples(item) for item in value) if isinstance(value, list) else value
+
+  try:
+    fields = tuples(dict(values))
+    return DatasetSpec(**fields | {'train_ids': dict(fields['train_ids'])})
+  except (TypeError, KeyError, ValueError) as error:
+    raise ValueError(f'not the specification of a dataset ({error})') from error
 
 
 def data_dir(directory: str = '') -> pathlib.Path:

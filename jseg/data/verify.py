@@ -18,8 +18,8 @@ class Pair(NamedTuple):
   """An image file and the mask file that belongs to it.
 
   entry: if the mask is a variable of a .mat file, its name, as matlab.read_index takes it; else empty.
-  read: if the two are frames of larger files, gives image uint8 [h w] or [h w 3] and raw mask uint8 [h w];
-    or raises ValueError.
+  read: if files are not to be taken as they are, gives image uint8 [h w] or [h w 3], or None where its file
+    serves, and raw mask uint8 [h w]; or raises ValueError.
   draw: if the mask is drawn from instances that `mask` describes, gives for the image's height and width the
     raw mask uint8 [h w], and the instances as text, which the copy keeps; or raises ValueError.
   """
@@ -28,7 +28,7 @@ class Pair(NamedTuple):
   image: pathlib.Path
   mask: pathlib.Path
   entry: str = ''
-  read: Callable[[], tuple[np.ndarray, np.ndarray]] | None = None
+  read: Callable[[], tuple[np.ndarray | None, np.ndarray]] | None = None
   draw: Callable[[int, int], tuple[np.ndarray, str]] | None = None
 
 
@@ -39,12 +39,14 @@ class Scan(NamedTuple):
   problems: what is wrong with lists and names, a line each.
   splits: the part, or several joined by '+', of each split that this source has.
   others: files beside those of the pairs that the copy is made from.
+  note: what the copy keeps beside its records, see prepare.note.
   """
 
   pairs: Mapping[str, Sequence[Pair]]
   problems: Sequence[str]
   splits: Mapping[str, str]
   others: Sequence[pathlib.Path] = ()
+  note: str = ''
 
   def count(self, split: str) -> int:
     """Examples in a split."""
@@ -64,7 +66,7 @@ def read_pair(pair: Pair, table: np.ndarray) -> tuple[np.ndarray | None, np.ndar
   image, objects = None, ''
   if pair.read:
     image, raw = pair.read()
-    height, width = image.shape[:2]
+    height, width = _image_size(pair.image) if image is None else image.shape[:2]
   else:
     height, width = _image_size(pair.image)
     if pair.draw:

@@ -171,7 +171,7 @@ def overlays(
       ],
       axis=1,
     )
-    Image.fromarray(panel).save(folder / f'{pathlib.Path(str(example["id"])).name}.png')
+    Image.fromarray(panel).save(folder / f'{str(example["id"]).replace("/", "_")}.png')
     panels.append(panel)
   return panels
 
@@ -179,7 +179,7 @@ def overlays(
 def run(config: Config, workdir: pathlib.Path, which: str) -> Result:
   """Measures the workdir's 'best' or 'latest' checkpoint: prints the table, writes result and overlays."""
   spec = resolve.spec(config)
-  task, state, meta = weights.trained(config, workdir, which)
+  task, state, meta = weights.trained(config, spec, workdir, which)
   source = resolve.source(config, config.eval.split)
   evaluator = Evaluator(config, task, source)
   evaluator.check(state)

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from jaxtyping import UInt8
 
-from jseg.engine import resolve, weights, workdirs
+from jseg.engine import weights, workdirs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,5 +47,6 @@ def load(workdir: str | pathlib.Path, which: str = 'best') -> Predictor:
   """
   workdir = pathlib.Path(workdir).expanduser().absolute()
   config = workdirs.get_config(str(workdir))
-  task, state, _ = weights.trained(config, workdir, which)
-  return Predictor(resolve.spec(config), jax.jit(task.predict_step), state)
+  spec = workdirs.dataset(workdir, config)
+  task, state, _ = weights.trained(config, spec, workdir, which)
+  return Predictor(spec, jax.jit(task.predict_step), state)

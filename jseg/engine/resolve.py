@@ -177,14 +177,34 @@ def training_spec(config: Config) -> Any:
 def spec(config: Config) -> Any:
   """The specification of the config's dataset.
 
-  A builder with several protocols has `spec_of`, which takes those of open_split's options that choose one.
+  Raises:
+    ValueError: unknown dataset or protocol; or the specification depends on files, which are missing or at
+      fault.
+  """
+  data = config.data
+  return dataset_spec(data.name, options(data.options), source=data.source, directory=data.dir)
+
+
+def dataset_spec(
+  name: str, chosen: Mapping[str, Any] | None = None, *, source: str = '', directory: str = ''
+) -> Any:
+  """The specification of a dataset.
+
+  A builder with several protocols, or whose classes its files state, has `spec_of`, which takes those of
+  open_split's arguments that it depends on.
+
+  Args:
+    name: its file in jseg/data/builders.
+    chosen: options of its open_split.
+    source: as open_split takes it.
+    directory: as open_split takes it.
 
   Raises:
-    ValueError: unknown dataset or protocol.
+    ValueError: as `spec`.
   """
-  found = module('data', config.data.name)
+  found = module('data', name)
   if not hasattr(found, 'spec_of'):
     return found.SPEC
-  chosen = options(config.data.options)
+  given = {**(chosen or {}), 'source': source, 'directory': directory}
   takes = inspect.signature(found.spec_of).parameters
-  return found.spec_of(**{key: value for key, value in chosen.items() if key in takes})
+  return found.spec_of(**{key: value for key, value in given.items() if key in takes})

@@ -16,7 +16,8 @@ import numpy as np
 from absl import logging
 
 from jseg.data import augment, pipeline
-from jseg.engine import checkpoint, evaluate, parallel, resolve, weights, writers
+from jseg.data import spec as data_spec
+from jseg.engine import checkpoint, evaluate, parallel, resolve, weights, workdirs, writers
 from jseg.engine.meter import Meter
 from jseg.tasks.task import Task, TrainState
 from jseg.typing import Batch, Config
@@ -64,6 +65,7 @@ def train(config: Config, workdir: pathlib.Path) -> dict[str, float]:
     start = int(state.step)
     if parallel.is_lead():
       writers.write_json(workdir / 'config.json', json.loads(config.to_json_best_effort()))
+      writers.write_json(workdir / workdirs.DATASET, data_spec.to_json(run.spec))
     if start >= config.train.steps:
       logging.info('already at step %d of %d: nothing to train', start, config.train.steps)
     return _loop(run, state, start)
@@ -118,6 +120,7 @@ def _start(
     )
   restored = checkpoints.restore(template)
   if restored is not None:
+    workdirs.require_classes(workdir, resolve.spec(config))
     logging.info('resuming at step %d', int(restored[0].step))
     return restored[0]
   if config.resume == 'must':

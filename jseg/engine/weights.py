@@ -96,11 +96,14 @@ def entry_kernels(task: Task, image_shape: tuple[int, int, int], state: TrainSta
   }
 
 
-def trained(config: Config, workdir: pathlib.Path, which: str) -> tuple[Task, TrainState, dict[str, Any]]:
+def trained(
+  config: Config, spec: Any, workdir: pathlib.Path, which: str
+) -> tuple[Task, TrainState, dict[str, Any]]:
   """A run's task and weights (averaged ones where it kept some), to predict with but not to train on.
 
   Args:
     config: the one the run was trained with.
+    spec: the dataset's specification.
     workdir: of the run.
     which: 'best' or 'latest'.
 
@@ -115,7 +118,7 @@ def trained(config: Config, workdir: pathlib.Path, which: str) -> tuple[Task, Tr
     config.task.class_weights = 'none'  # nothing is learned here, and the file they came from may be gone
   params, model_state, meta = checkpoint.restore_params(workdir, which)
   shape = tuple(meta['image_shape'])
-  task = resolve.task(config, resolve.spec(config), shape)
+  task = resolve.task(config, spec, shape)
   template = jax.eval_shape(lambda key: task.init(key, shape), jax.random.key(0))
   found = paths.flatten({'params': params, 'model_state': model_state})
   wanted = _arrays(template)

@@ -12,7 +12,10 @@ from typing import NoReturn
 import ml_collections
 from absl import flags
 
+from jseg.data import spec
 from jseg.engine import resolve
+
+DATASET = 'dataset.json'  # in a workdir
 
 
 def claim(workdir: pathlib.Path) -> None:
@@ -41,6 +44,33 @@ def get_config(workdir: str) -> ml_collections.ConfigDict:
       f'{workdir} holds no run: there is no {path.name}; train one there first, or name another'
     )
   return ml_collections.ConfigDict(_tuples(json.loads(path.read_text()))).lock()
+
+
+def dataset(workdir: pathlib.Path, config: ml_collections.ConfigDict) -> spec.DatasetSpec:
+  """The specification of the data a run was trained on; its folder keeps it, as the data may have gone.
+
+  Raises:
+    ValueError: the folder keeps none, and the config's dataset cannot be found.
+  """
+  path = workdir / DATASET
+  if not path.is_file():
+    return resolve.spec(config)
+  try:
+    return spec.from_json(json.loads(path.read_text()))
+  except ValueError as error:
+    raise ValueError(f'{path}: {error}') from error
+
+
+def require_classes(workdir: pathlib.Path, found: spec.DatasetSpec) -> None:
+  """Raises ValueError if the run in this folder was trained on other classes, or another order of them."""
+  path = workdir / DATASET
+  before = spec.from_json(json.loads(path.read_text())).classes if path.is_file() else found.classes
+  for number, (there, here) in enumerate(zip(before, found.classes, strict=False)):
+    if there != here:
+      raise ValueError(
+        f"{workdir} was trained with '{there}' as class {number}, which is '{here}' now; name another "
+        '--workdir'
+      )
 
 
 def _tuples(value):

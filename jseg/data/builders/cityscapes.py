@@ -1,7 +1,12 @@
-"""Cityscapes with its 19 evaluated classes, fine annotations, 1024x2048: 2,975 / 500 images.
+"""Cityscapes with its 19 evaluated classes, fine and coarse annotations, 1024x2048.
 
 Cordts et al. 2016 (arXiv:1604.01685). Masks are the owners' labelIds; what a prediction must be turned back
-to for their server is TRAIN_IDS read backwards. The test set's labels are not public.
+to for their server is TRAIN_IDS read backwards. The test set's labels are not public. Splits:
+
+  train, val                 2,975 / 500: gtFine.
+  train_coarse, val_coarse   the same images with the masks of gtCoarse, if that folder is there.
+  train_extra                19,998 more images, which have coarse masks only: gtCoarse/train_extra and
+                             leftImg8bit/train_extra, if both are there.
 """
 
 import pathlib
@@ -9,6 +14,7 @@ import pathlib
 from jseg.data import layout, prepare, records, spec, verify
 
 SPLITS = {'train': 'train', 'val': 'val', 'trainval': 'train+val'}
+COARSE = {'train_coarse': 'train', 'train_extra': 'train_extra', 'val_coarse': 'val'}
 
 # labelId -> train id; source: cityscapesScripts, helpers/labels.py. Every other id is void.
 TRAIN_IDS = {
@@ -82,12 +88,15 @@ SPEC = spec.DatasetSpec(
   ),
   raw_void=VOID,
   train_ids=TRAIN_IDS,
-  split_sizes={'train': 2975, 'val': 500},
+  split_sizes={'train': 2975, 'val': 500, 'train_coarse': 2975, 'train_extra': 19_998, 'val_coarse': 500},
   owners=(
     'leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip from cityscapes-dataset.com (registration; not '
-    'to be passed on), unpacked in one folder'
+    'to be passed on), for the coarse splits also gtCoarse.zip and leftImg8bit_trainextra.zip, unpacked in '
+    'one folder'
   ),
   folder='cityscapes',
+  # Their script takes <city>_<sequence>_<frame>*.png, and no more than one file for a frame.
+  result_name=('_leftImg8bit', '_labelIds'),
 )
 
 
@@ -95,14 +104,16 @@ def open_split(split: str, *, source: str = '', directory: str = '') -> records.
   """A split of Cityscapes, prepared first if need be.
 
   Args:
-    split: 'train', 'val' or 'trainval'.
-    source: the folder with leftImg8bit/ and gtFine/; empty: use the copy that is prepared.
+    split: 'train', 'val' or 'trainval'; 'train_coarse', 'train_extra' or 'val_coarse'.
+    source: the folder with leftImg8bit/ and gtFine/, and gtCoarse/ for the coarse splits; empty: use the copy
+      that is prepared.
     directory: where the copy lives; empty: $JSEG_DATA, else ~/.cache/jseg.
 
   Raises:
     ValueError: unknown split, nothing prepared, or a fault in the source, naming the file.
   """
-  return prepare.open_split(SPEC, split, splits=tuple(SPLITS), scan=scan, source=source, directory=directory)
+  splits = (*SPLITS, *COARSE)
+  return prepare.open_split(SPEC, split, splits=splits, scan=scan, source=source, directory=directory)
 
 
 def scan(source: str) -> verify.Scan:
@@ -111,18 +122,24 @@ def scan(source: str) -> verify.Scan:
   Raises:
     ValueError: this is not the folder at all.
   """
-  parts = [f'{tree}/{split}' for split in SPEC.split_sizes for tree in ('leftImg8bit', 'gtFine')]
+  parts = [f'{tree}/{split}' for split in ('train', 'val') for tree in ('leftImg8bit', 'gtFine')]
   root = layout.folder(SPEC, source, parts)
+  coarse = {
+    split: inner
+    for split, inner in COARSE.items()
+    if (root / 'gtCoarse' / inner).is_dir() and (root / 'leftImg8bit' / inner).is_dir()
+  }
   pairs, problems = {}, []
-  for split in SPEC.split_sizes:
-    images, masks = root / 'leftImg8bit' / split, root / 'gtFine' / split
+  for split, inner in {'train': 'train', 'val': 'val', **coarse}.items():
+    tree = 'gtCoarse' if split in coarse else 'gtFine'
+    images, masks, ending = root / 'leftImg8bit' / inner, root / tree / inner, f'_{tree}_labelIds.png'
     pairs[split], faults = layout.paired(
-      sorted(_frames(images, '_leftImg8bit.png') | _frames(masks, '_gtFine_labelIds.png')),
+      sorted(_frames(images, '_leftImg8bit.png') | _frames(masks, ending)),
       lambda name, images=images: images / f'{name}_leftImg8bit.png',
-      lambda name, masks=masks: masks / f'{name}_gtFine_labelIds.png',
+      lambda name, masks=masks, ending=ending: masks / f'{name}{ending}',
     )
     problems += faults
-  return layout.scanned(pairs, problems, SPLITS, root)
+  return layout.scanned(pairs, problems, SPLITS | {split: split for split in coarse}, root)
 
 
 def _frames(tree: pathlib.Path, ending: str) -> set[str]:

@@ -16,6 +16,7 @@ import pathlib
 import numpy as np
 
 from jseg.data import labels, layout, matlab, prepare, records, spec, verify
+from jseg.typing import IGNORE_LABEL
 
 SPLITS = ('train', 'test', 'gupta_train', 'gupta_val')
 
@@ -105,8 +106,9 @@ SPEC_13 = spec.DatasetSpec(
     'window',
   ),
   palette=labels.bit_palette(13, first=1),
-  raw_void=(255,),
-  train_ids={i: thirteen - 1 for i, thirteen in enumerate(TO_13)},  # from the 40's train ids
+  raw_void=(0,),
+  train_ids={forty: thirteen - 1 for forty, thirteen in enumerate(TO_13, 1)},
+  owner_ids=tuple(range(1, 14)),  # as label files of the 13 classes count them, void 0
   split_sizes={'train': 795, 'test': 654},
   owners=_OWNERS,
   folder='nyud',
@@ -139,7 +141,8 @@ def open_split(
     ValueError: unknown split or number of classes, nothing prepared, or a fault in the source, naming the
       file; h5py is needed and absent.
   """
-  table = labels.spec_table(SPEC_13) if spec_of(classes) is SPEC_13 else None
+  to_13 = {SPEC.train_ids[raw]: train for raw, train in SPEC_13.train_ids.items()}
+  table = labels.remap_table(to_13, void=(IGNORE_LABEL,)) if spec_of(classes) is SPEC_13 else None
   return prepare.open_split(
     SPEC, split, splits=SPLITS, scan=scan, source=source, directory=directory, table=table
   )

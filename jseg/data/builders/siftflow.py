@@ -82,12 +82,20 @@ def scan(source: str) -> verify.Scan:
   Raises:
     ValueError: this is not the folder at all.
   """
-  inner = {tree: f'{tree}/{_INNER}' for tree in ('Images', 'SemanticLabels')}
-  root = layout.folder(SPEC, source, [*inner.values(), 'TestSet1.txt'])
+  return scan_labels(SPEC, source, 'SemanticLabels')
+
+
+def scan_labels(dataset: spec.DatasetSpec, source: str, tree: str) -> verify.Scan:
+  """`scan` of one of the two labellings: `tree` is SemanticLabels or GeoLabels.
+
+  Raises:
+    ValueError: this is not the folder at all.
+  """
+  root = layout.folder(dataset, source, [f'Images/{_INNER}', f'{tree}/{_INNER}', 'TestSet1.txt'])
   lines, problems = layout.listed(root / 'TestSet1.txt')
   # Lines are paths in the style of Windows, with an ending: category_name.jpg is what counts.
   test = {pathlib.PurePosixPath(re.split(r'[/\\]', line)[-1]).stem: where for line, where in lines.items()}
-  images, masks = root / inner['Images'], root / inner['SemanticLabels']
+  images, masks = root / 'Images' / _INNER, root / tree / _INNER
   everything = layout.stems(images, '.jpg') | layout.stems(masks, '.mat')
   pairs = {}
   chosen = {'train': sorted(everything - test.keys() - set(UNANNOTATED)), 'test': list(test)}

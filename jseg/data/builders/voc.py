@@ -49,6 +49,7 @@ SPEC = spec.DatasetSpec(
     'tvmonitor',
   ),
   palette=labels.bit_palette(21),
+  owner_palette=labels.bit_palette(256),
   raw_void=(255,),
   split_sizes={'train': 1464, 'val': 1449, 'trainaug': 10_582, 'sbdtrain': 8498, 'seg11valid': 736},
   owners=(
