@@ -60,7 +60,7 @@ def test_the_copy_serves_without_its_source(made, tmp_path, monkeypatch):
 def test_verify_finds_nothing_wrong(made, capsys):
   module, source, _ = made
   assert dataset.run('verify', module.SPEC.name, str(source), '') == 0
-  assert capsys.readouterr().out.splitlines()[-1].endswith('; no problems')
+  assert capsys.readouterr().out.splitlines()[-2].endswith('; no problems')
 
 
 @pytest.mark.parametrize('name', NAMES)

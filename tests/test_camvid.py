@@ -176,9 +176,8 @@ def test_every_fault_is_one_line_naming_the_file(source, tmp_path, damage, messa
   with pytest.raises(ValueError, match=message) as error:
     open_split('train', source, tmp_path / 'data')
   assert '\n' not in str(error.value)
-  assert [p.name for p in (tmp_path / 'data').iterdir()] == [
-    '.camvid.lock'
-  ]  # nothing that counts, no rubbish
+  left = [p.name for p in (tmp_path / 'data').glob('*')]
+  assert left in ([], ['.camvid.lock'])  # nothing that counts, no rubbish
   with pytest.raises(ValueError, match='is not prepared'):
     camvid.open_split('train', directory=str(tmp_path / 'data'))
 
@@ -201,7 +200,7 @@ def test_a_subset_is_legal_and_said(source, tmp_path, capfd):
 
 
 def _prepare_slowly(source, directory, began):
-  def build(dataset, found, partial):
+  def build(dataset, found, partial, fault):
     (partial / 'camvid' / '1.0.0').mkdir(parents=True)
     began.set()
     time.sleep(60)
@@ -213,11 +212,11 @@ def _prepare_slowly(source, directory, began):
 def _prepare_and_count(source, directory, counter):
   whole = records.write
 
-  def build(dataset, found, partial):
+  def build(dataset, found, partial, fault):
     with counter.get_lock():
       counter.value += 1
     time.sleep(0.5)
-    whole(dataset, found, partial)
+    whole(dataset, found, partial, fault)
 
   records.write = build
   assert len(open_split('train', source, directory)) == 3

@@ -6,11 +6,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from jseg.data import spec, verify
 
 
+class NotHere(ValueError):
+  """The folder is not the dataset's: what is needed is not in it."""
+
+
 def folder(dataset: spec.DatasetSpec, source: str, needed: Sequence[str]) -> pathlib.Path:
   """The source folder, absolute, once everything in `needed` is found in it.
 
   Raises:
-    ValueError: there is no folder, or not this one.
+    ValueError: there is no folder. NotHere, which is one: it is not this one.
   """
   root = pathlib.Path(source).expanduser().absolute()
   if not root.is_dir():
@@ -21,7 +25,7 @@ def folder(dataset: spec.DatasetSpec, source: str, needed: Sequence[str]) -> pat
   if missing:
     inner = root / dataset.folder
     hint = f'; use {inner}' if all((inner / name).exists() for name in needed) else ''
-    raise ValueError(f'{root}: not the {dataset.folder} folder, {", ".join(missing)} not found{hint}')
+    raise NotHere(f'{root}: not the {dataset.folder} folder, {", ".join(missing)} not found{hint}')
   return root
 
 
@@ -29,19 +33,36 @@ def listed(listing: pathlib.Path) -> tuple[dict[str, str], list[str]]:
   """The first word of each line of a text file -> where it stands ('<file> line <n>'), and what is wrong.
 
   Raises:
-    ValueError: there is no such file.
+    ValueError: there is no such file, or it is no text.
   """
   if not listing.is_file():
-    raise ValueError(f'{listing} is missing')
+    raise ValueError(f'{listing} {absence(listing)}')
   found: dict[str, str] = {}
   problems = []
-  for number, line in enumerate(listing.read_text().splitlines(), 1):
+  for number, line in enumerate(read_lines(listing), 1):
     where, words = f'{listing} line {number}', line.split()
     if words and words[0] in found:
       problems.append(f'{where}: {words[0]} is listed twice')
     elif words:
       found[words[0]] = where
   return found, problems
+
+
+def read_lines(listing: pathlib.Path) -> list[str]:
+  """The lines of a text file.
+
+  Raises:
+    ValueError: it is not UTF-8.
+  """
+  try:
+    return listing.read_text('utf-8').splitlines()
+  except UnicodeDecodeError as error:
+    raise ValueError(f'{listing}: not a list in UTF-8 ({error})') from error
+
+
+def absence(path: pathlib.Path) -> str:
+  """In what way a file is not there."""
+  return 'is a symbolic link that leads nowhere or in a circle' if path.is_symlink() else 'is missing'
 
 
 def stems(place: pathlib.Path, ending: str) -> set[str]:
@@ -72,7 +93,7 @@ def paired(
     absent = [path for path in (pair.image, pair.mask) if not path.is_file()]
     for path in absent:
       other = pair.mask if path == pair.image else pair.image
-      problems.append(f'{where[name] if where else other}: {path} is missing')
+      problems.append(f'{where[name] if where else other}: {path} {absence(path)}')
     if not absent:
       pairs.append(pair)
   return pairs, problems

@@ -2,7 +2,7 @@
 
 import io
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import cv2
@@ -53,17 +53,20 @@ class PreparedSource:
     return {'image': image, 'labels': truth, 'id': name, 'index': index}
 
 
-def write(dataset: spec.DatasetSpec, found: verify.Scan, partial: pathlib.Path) -> None:
+def write(
+  dataset: spec.DatasetSpec, found: verify.Scan, partial: pathlib.Path, fault: Callable[[str], None]
+) -> None:
   """Writes the TFDS folder <partial>/<name>/<version> of a scanned source, checking every file.
 
-  Nothing is fetched, and nothing is written outside `partial`.
+  Nothing is fetched, and nothing is written outside `partial`. Each faulty pair is left out, once `fault` was
+  called with what is wrong with it, on one line; as verify.Faults.add it may raise ValueError.
 
   Raises:
-    ValueError: the first fault of a file, on one line.
+    ValueError: what `fault` raises; a part of which no pair is sound.
   """
   named = {'name': dataset.name, 'VERSION': tfds.core.Version(dataset.version)}
   kind = type(dataset.name.capitalize(), (_Copy,), named, skip_registration=True)
-  builder = kind(dataset, found, data_dir=str(partial), file_format='array_record')
+  builder = kind(dataset, found, fault, data_dir=str(partial), file_format='array_record')
   options = tfds.download.DownloadConfig(try_download_gcs=False)
   tfds.disable_progress_bar()
   builder.download_and_prepare(download_dir=str(partial / 'downloads'), download_config=options)
@@ -76,8 +79,10 @@ class _Copy(tfds.core.GeneratorBasedBuilder, skip_registration=True):
   # Nothing is downloaded. Looking for a list of checksums needs a package that TFDS does not require.
   url_infos = None
 
-  def __init__(self, dataset: spec.DatasetSpec, found: verify.Scan, **options: Any):
-    self._dataset, self._found = dataset, found
+  def __init__(
+    self, dataset: spec.DatasetSpec, found: verify.Scan, fault: Callable[[str], None], **options: Any
+  ):
+    self._dataset, self._found, self._fault = dataset, found, fault
     super().__init__(**options)
 
   def _info(self) -> tfds.core.DatasetInfo:
@@ -96,11 +101,18 @@ class _Copy(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
   def _generate_examples(self, part: str) -> Iterator[tuple[int, dict[str, Any]]]:
     table = labels.spec_table(self._dataset)
-    pairs = self._found.pairs[part]
+    pairs, written = self._found.pairs[part], 0
     for number, pair in enumerate(verify.progress(pairs, f'{self._dataset.name} {part}: prepared')):
-      frame, mask = verify.read_pair(pair, table)
+      try:
+        frame, mask = verify.read_pair(pair, table)
+      except ValueError as error:
+        self._fault(str(error))
+        continue
       image = str(pair.image) if frame is None else encode(frame)
       yield number, {'image': image, 'mask': encode(mask), 'id': pair.id}
+      written += 1
+    if not written:
+      raise ValueError(f'{self._dataset.name}: no pair of {part} is sound')
 
 
 def encode(pixels: np.ndarray) -> io.BytesIO:

@@ -36,6 +36,7 @@ class DatasetSpec:
     raw_void: ids in the owners' files that mean void.
     train_ids: raw id -> train id; empty: the owners' files count the classes 0, 1, 2, ... themselves.
     split_sizes: examples by split.
+    other_sizes: other figures that go round, and what each of them counts.
     class_pixels: training pixels of each class; empty if not counted.
     class_image_pixels: pixels (void included) of the training images where the class occurs.
     void_pixels: training pixels that are void.
@@ -61,6 +62,7 @@ class DatasetSpec:
   folder: str = ''
   version: str = '1.0.0'
   train_ids: Mapping[int, int] = dataclasses.field(default_factory=dict)
+  other_sizes: Mapping[int, str] = dataclasses.field(default_factory=dict)
 
   def __post_init__(self):
     counts = {'class_pixels': self.class_pixels, 'class_image_pixels': self.class_image_pixels}
@@ -81,7 +83,8 @@ class DatasetSpec:
       return ''
     return (
       f'get {self.owners}, then type: python -m jseg.dataset --verb=prepare --name={self.name} '
-      f'--source=PATH/TO/{self.folder}; --config=CONFIG.py:quick runs now, on drawn shapes'
+      f'--source=PATH/TO/{self.folder} (that folder, or the archives as they come); '
+      '--config=CONFIG.py:quick runs now, on drawn shapes'
     )
 
   def class_weights(self, rule: str) -> tuple[float, ...]:

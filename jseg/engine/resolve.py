@@ -16,7 +16,7 @@ from typing import Any
 import jax
 
 from jseg import models, tasks
-from jseg.data import builders
+from jseg.data import builders, prepare, verify
 from jseg.engine import optimizers
 from jseg.tasks.task import Task
 from jseg.typing import AXIS, Config
@@ -134,19 +134,24 @@ def preprocess(config: Config) -> str:
 
 
 def source(config: Config, split: str) -> Any:
-  """The random-access source of one split.
+  """The random-access source of one split, prepared first if config.data.source asks for it.
 
   Raises:
     ValueError: unknown dataset, split or option; data missing or damaged.
   """
-  opener = module('data', config.data.name).open_split
+  data = config.data
+  found, source = module('data', data.name), data.source
+  policy = verify.Policy(data.bad_sample, data.max_bad_fraction).check()
+  if source and hasattr(found, 'scan'):
+    prepare.ensure(found.SPEC, source=source, directory=data.dir, scan=found.scan, policy=policy)
+    source = ''  # the copy is that of the source now
   return construct(
-    opener,
-    f"data.options of '{config.data.name}'",
-    options(config.data.options),
+    found.open_split,
+    f"data.options of '{data.name}'",
+    options(data.options),
     split=split,
-    source=config.data.source,
-    directory=config.data.dir,
+    source=source,
+    directory=data.dir,
   )
 
 
