@@ -52,7 +52,8 @@ def check(path: pathlib.Path) -> Checked:
         if not _opaque(image):
           refusal = 'is partly transparent; lay it on a background and save it without'
         elif image.mode not in (_KEPT[image.format] if image.format in _KEPT else ()):
-          pixels = np.array(image.convert('RGB'))
+          # By way of opacity, which is full, or Pillow would warn of a palette's.
+          pixels = np.array(image.convert('RGBA' if 'transparency' in image.info else 'RGB').convert('RGB'))
       height, width = image.height, image.width
       turned = not refusal and image.getexif().get(_ORIENTATION, 1) not in (0, 1)
   except Exception as error:  # what a broken file raises is anything from struct.error to a bomb warning
@@ -70,10 +71,12 @@ def _refusal(image: ImageFile.ImageFile) -> str:
   deep = any(re.search(r';16', str(tile[3])) for tile in image.tile)
   if deep or image.mode not in _CONVERTED:
     return f'has mode {image.mode}{" of 16 bits" if deep else ""}; save it with 8 bits a channel'
+  if image.format == 'TIFF' and image.getexif().get(_ORIENTATION, 1) not in (0, 1):
+    return 'is a TIFF with an orientation tag, which Pillow heeds and masks do not; save it without'
   return ''
 
 
 def _opaque(image: Image.Image) -> bool:
   if image.mode not in ('LA', 'PA', 'RGBA') and 'transparency' not in image.info:
     return True
-  return np.asarray(image.convert('RGBA'))[..., 3].min() == 255
+  return bool(np.asarray(image.convert('RGBA'))[..., 3].min() == 255)

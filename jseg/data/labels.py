@@ -8,7 +8,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 from jseg.data import spec
 from jseg.typing import IGNORE_LABEL
@@ -144,4 +144,6 @@ def write_index(
 
 def first_line(error: BaseException) -> str:
   """The message of an error on one line, for use inside another message."""
+  if isinstance(error, UnidentifiedImageError):
+    return 'it is empty, or of no format that Pillow knows'  # its own message names an object in memory
   return (str(error).strip() or type(error).__name__).splitlines()[0]

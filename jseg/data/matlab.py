@@ -28,6 +28,8 @@ def read_index(path: pathlib.Path, entry: str) -> np.ndarray:
     raise ValueError(f'{path}: not a readable mask, {entry} ({labels.first_line(error)})') from error
   if not isinstance(value, np.ndarray) or value.ndim != 2 or value.dtype.kind not in 'uif':
     raise ValueError(f'{path}: {entry} is not a map of ids')
+  if value.dtype.kind == 'f' and np.isnan(value).any():
+    raise ValueError(f'{path}: {entry} holds NaN, not ids 0..255')
   if value.min() < 0 or value.max() > 255 or (value != np.floor(value)).any():
     raise ValueError(f'{path}: {entry} holds {value.min():g} to {value.max():g}, not ids 0..255')
   return value.astype(np.uint8)
