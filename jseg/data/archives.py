@@ -212,6 +212,8 @@ def _tar_entries(archive: tarfile.TarFile) -> Iterator[_Entry]:
     odd = '' if member.isfile() or member.isdir() else 'a device or the like'
     if member.issym() or member.islnk():
       odd = 'a link'
+    if member.issparse():
+      odd = 'a sparse file'  # a few bytes that declare any size, and are written as so many
     size = 0 if member.isdir() else member.size
     yield _Entry(member.name, size, member.isdir(), odd, functools.partial(archive.extractfile, member))
   # tarfile takes a header it cannot read for the end; the end is a block of zeros.

@@ -1,8 +1,9 @@
 """Looking at a dataset's image files: sound or not, and whether OpenCV will see what is meant.
 
 A copy keeps the bytes of a file, and training decodes them with OpenCV, which drops opacity, cuts 16 bits to
-8 and converts CMYK in its own way, all without a word. Files for which that changes nothing are kept as they
-are; others are read here, with Pillow, and kept as PNG; what has no one meaning is refused.
+8 and converts CMYK in its own way, all without a word. So every file is decoded by both: where OpenCV sees
+the pixels that Pillow does, the bytes are kept; where not, a PNG of Pillow's; what has no one meaning is
+refused.
 """
 
 import hashlib
@@ -11,19 +12,15 @@ import pathlib
 import re
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 from PIL import Image, ImageFile
 
 from jseg.data import labels
 
-# Modes of each format that OpenCV decodes to the very pixels of Pillow's convert('RGB'); tests compare them.
-_KEPT = {
-  'JPEG': ('L', 'RGB'),
-  'MPO': ('L', 'RGB'),  # a JPEG with a second picture behind the first
-  'PNG': ('1', 'L', 'P', 'RGB', 'LA', 'RGBA'),  # opacity only where it is full
-}
 _CONVERTED = ('1', 'L', 'P', 'RGB', 'LA', 'PA', 'RGBA', 'RGBX', 'CMYK', 'YCbCr')
 _ORIENTATION = 274
+_LOSSY_MEAN = 1.0  # grey levels by which two JPEG decoders may differ in the mean; the two here do not at all
 
 
 class Checked(NamedTuple):
@@ -51,9 +48,14 @@ def check(path: pathlib.Path) -> Checked:
         image.load()  # opening reads the header only; a truncated file shows here
         if not _opaque(image):
           refusal = 'is partly transparent; lay it on a background and save it without'
-        elif image.mode not in (_KEPT[image.format] if image.format in _KEPT else ()):
+        else:
           # By way of opacity, which is full, or Pillow would warn of a palette's.
-          pixels = np.array(image.convert('RGBA' if 'transparency' in image.info else 'RGB').convert('RGB'))
+          meant = np.array(image.convert('RGBA' if 'transparency' in image.info else 'RGB').convert('RGB'))
+          lossy = image.format in ('JPEG', 'MPO') and image.mode in ('L', 'RGB')
+          seen = decode(data)
+          if seen is None and image.format in ('JPEG', 'MPO', 'PNG'):
+            raise ValueError('Pillow reads it, OpenCV does not: it is damaged')
+          pixels = None if _alike(seen, meant, _LOSSY_MEAN if lossy else 0.0) else meant
       height, width = image.height, image.width
       turned = not refusal and image.getexif().get(_ORIENTATION, 1) not in (0, 1)
   except Exception as error:  # what a broken file raises is anything from struct.error to a bomb warning
@@ -61,6 +63,24 @@ def check(path: pathlib.Path) -> Checked:
   if refusal:
     raise ValueError(f'{path}: the image {refusal}')
   return Checked(height, width, pixels, hashlib.blake2b(data, digest_size=16).digest(), turned)
+
+
+def decode(data: bytes) -> np.ndarray | None:
+  """An image file's bytes as training sees them, uint8 [h w 3]; None if OpenCV cannot decode them.
+
+  An orientation tag is not heeded: masks lie on the pixel grid as stored.
+  """
+  try:
+    return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
+  except cv2.error:  # raised for some broken files; for most there is just no image
+    return None
+
+
+def _alike(seen: np.ndarray | None, meant: np.ndarray, most: float) -> bool:
+  """Whether the mean difference is no more than `most`."""
+  if seen is None or seen.shape != meant.shape:
+    return False
+  return float(np.mean(cv2.mean(cv2.absdiff(seen, meant))[:3])) <= most
 
 
 def _refusal(image: ImageFile.ImageFile) -> str:

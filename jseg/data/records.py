@@ -5,12 +5,11 @@ import pathlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import cv2
 import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from jseg.data import labels, spec, verify
+from jseg.data import images, labels, spec, verify
 
 
 class PreparedSource:
@@ -41,13 +40,12 @@ class PreparedSource:
     """
     record = self._records[index]
     name = record['id'].decode() if isinstance(record['id'], bytes) else str(record['id'])
-    # Masks lie on the pixel grid as stored, so an orientation tag must not turn the image.
-    image = cv2.imdecode(
-      np.frombuffer(record['image'], np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
-    )
+    image = images.decode(record['image'])
     if image is None:
       raise ValueError(f'{self._folder}: the image of {name} cannot be decoded; prepare the dataset again')
     truth = labels.read_index(record['mask'], name)
+    if truth.shape != image.shape[:2]:
+      raise ValueError(f'{self._folder}: {name} differs in size from its mask; prepare the dataset again')
     if self._table is not None:
       truth = labels.remap(truth, self._table, name)
     return {'image': image, 'labels': truth, 'id': name, 'index': index}

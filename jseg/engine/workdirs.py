@@ -58,14 +58,18 @@ def get_config(workdir: str) -> ml_collections.ConfigDict:
   """The config a run was trained with; `--config=jseg/engine/workdirs.py:W` names it, as any config file.
 
   Raises:
-    ValueError: the folder holds no run.
+    ValueError: the folder holds no run, or its config is damaged.
   """
   path = pathlib.Path(workdir) / 'config.json'
   if not path.is_file():
     raise ValueError(
       f'{workdir} holds no run: there is no {path.name}; train one there first, or name another'
     )
-  return ml_collections.ConfigDict(_tuples(json.loads(path.read_text()))).lock()
+  try:
+    return ml_collections.ConfigDict(_tuples(json.loads(path.read_text()))).lock()
+  except Exception as error:  # what ConfigDict makes of another JSON value is any of several
+    line = (str(error).strip() or type(error).__name__).splitlines()[0]
+    raise ValueError(f'{path}: no config ({line}); train the run again, or name another') from error
 
 
 def _tuples(value):
