@@ -100,12 +100,12 @@ class _Copy(tfds.core.GeneratorBasedBuilder, skip_registration=True):
   def _generate_examples(self, part: str) -> Iterator[tuple[int, dict[str, Any]]]:
     table = labels.spec_table(self._dataset)
     pairs, written = self._found.pairs[part], 0
-    for number, pair in enumerate(verify.progress(pairs, f'{self._dataset.name} {part}: prepared')):
-      try:
-        frame, mask = verify.read_pair(pair, table)
-      except ValueError as error:
-        self._fault(str(error))
+    label = f'{self._dataset.name} {part}: prepared'
+    for number, (pair, found) in enumerate(verify.opened(pairs, table, label)):
+      if isinstance(found, ValueError):
+        self._fault(str(found))
         continue
+      frame, mask, _ = found
       image = str(pair.image) if frame is None else encode(frame)
       yield number, {'image': image, 'mask': encode(mask), 'id': pair.id}
       written += 1

@@ -1,6 +1,10 @@
 """Checks of a dataset as its owners give it: every file opened, every problem one line naming it."""
 
+import collections
+import concurrent.futures
 import hashlib
+import itertools
+import os
 import pathlib
 import sys
 import time
@@ -145,6 +149,40 @@ def _read(pair: Pair, table: np.ndarray) -> tuple[np.ndarray | None, np.ndarray,
   return pixels, labels.remap(raw, table, str(pair.mask)), digest
 
 
+def opened(
+  pairs: Sequence[Pair], table: np.ndarray, label: str
+) -> Iterator[tuple[Pair, tuple[np.ndarray | None, np.ndarray, bytes] | ValueError]]:
+  """Every pair in order, with what read_pair gives and a hash of the image, or with its fault.
+
+  Decoding is most of the work and leaves Python's lock, so a thread for each core does it, a few pairs ahead.
+
+  Args:
+    pairs: to be opened.
+    table: as read_pair takes it.
+    label: begins the lines that tell how far it is.
+  """
+
+  def read(pair: Pair) -> tuple[np.ndarray | None, np.ndarray, bytes] | ValueError:
+    try:
+      return _read(pair, table)
+    except ValueError as error:
+      return error
+
+  workers = os.cpu_count() or 1
+  pool, waiting = concurrent.futures.ThreadPoolExecutor(workers, 'read'), collections.deque()
+  rest = iter(pairs)
+  try:
+    for pair in itertools.islice(rest, 2 * workers):
+      waiting.append(pool.submit(read, pair))
+    for pair in progress(pairs, label):
+      found = waiting.popleft().result()
+      for following in itertools.islice(rest, 1):
+        waiting.append(pool.submit(read, following))
+      yield pair, found
+  finally:
+    pool.shutdown(cancel_futures=True)
+
+
 def all_problems(dataset: spec.DatasetSpec, scan: Scan, notes: list[str] | None = None) -> Iterator[str]:
   """Every problem: those of the scan, then those found by opening every file, then what is there twice.
 
@@ -155,14 +193,14 @@ def all_problems(dataset: spec.DatasetSpec, scan: Scan, notes: list[str] | None 
   """
   yield from scan.problems
   table = labels.spec_table(dataset)
-  pairs = [(part, pair) for part, found in scan.pairs.items() for pair in found]
+  parts = [part for part, found in scan.pairs.items() for _ in found]
+  pairs = [pair for found in scan.pairs.values() for pair in found]
   seen: dict[bytes, tuple[str, Pair]] = {}
-  for part, pair in progress(pairs, f'{dataset.name}: checked'):
-    try:
-      _, ids, digest = _read(pair, table)
-    except ValueError as error:
-      yield str(error)
+  for part, (pair, found) in zip(parts, opened(pairs, table, f'{dataset.name}: checked'), strict=True):
+    if isinstance(found, ValueError):
+      yield str(found)
       continue
+    _, ids, digest = found
     if notes is not None and (ids == IGNORE_LABEL).all():
       notes.append(f'{pair.mask}: {pair.id} is void in every pixel: it teaches nothing and measures nothing')
     if part not in scan.repeated:

@@ -134,7 +134,14 @@ def preprocess(config: Config) -> str:
 
 
 def source(config: Config, split: str) -> Any:
-  """The random-access source of one split, prepared first if config.data.source asks for it.
+  """The random-access source of one split; see `sources`."""
+  return sources(config, split)[0]
+
+
+def sources(config: Config, *splits: str) -> list[Any]:
+  """The random-access source of each split, prepared first if config.data.source asks for it.
+
+  Of several splits at once, since listing the owners' files takes seconds.
 
   Raises:
     ValueError: unknown dataset, split or option; data missing or damaged.
@@ -145,14 +152,17 @@ def source(config: Config, split: str) -> Any:
   if source and hasattr(found, 'scan'):
     prepare.ensure(found.SPEC, source=source, directory=data.dir, scan=found.scan, policy=policy)
     source = ''  # the copy is that of the source now
-  return construct(
-    found.open_split,
-    f"data.options of '{data.name}'",
-    options(data.options),
-    split=split,
-    source=source,
-    directory=data.dir,
-  )
+  return [
+    construct(
+      found.open_split,
+      f"data.options of '{data.name}'",
+      options(data.options),
+      split=split,
+      source=source,
+      directory=data.dir,
+    )
+    for split in splits
+  ]
 
 
 def spec(config: Config) -> Any:
