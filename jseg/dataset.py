@@ -64,12 +64,13 @@ def run(
       print(line)
     print(f'{name} is prepared in {spec.data_dir(directory) / name}')
     return 0
+  place = f' --dir={directory}' if directory else ''
   with prepare.scanned(dataset, source=source, directory=directory, scan=module.scan) as (found, show):
-    return 1 if _verify(dataset, found, show, source) else 0
+    return 1 if _verify(dataset, found, show, f'--source={source}{place}') else 0
 
 
-def _verify(dataset: spec.DatasetSpec, found: verify.Scan, show: Callable[[str], str], source: str) -> int:
-  """Prints what is wrong, and what to do now; returns how many problems there are."""
+def _verify(dataset: spec.DatasetSpec, found: verify.Scan, show: Callable[[str], str], typed: str) -> int:
+  """Prints what is wrong, and what to do now with `typed` for flags; returns how many problems there are."""
 
   def say(line: str) -> None:
     print(show(line).encode('utf-8', 'backslashreplace').decode())  # names on a disk may be any bytes
@@ -87,7 +88,7 @@ def _verify(dataset: spec.DatasetSpec, found: verify.Scan, show: Callable[[str],
   )
   print(f'{name}: {counts} images with masks; {problems or "no"} problem{"s" if problems != 1 else ""}')
   pairs = sum(map(len, found.pairs.values()))
-  typed = f'python -m jseg.dataset --verb=prepare --name={name} --source={source}'
+  typed = f'python -m jseg.dataset --verb=prepare --name={name} {typed}'
   now = f'mend or remove these files, or leave them out: {typed} --bad_sample=skip' if problems else typed
   print(
     f'{name}: opened in {seconds:.1f} s, {1000 * seconds / max(pairs, 1):.1f} s per 1,000 pairs; now: {now}'

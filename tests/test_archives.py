@@ -81,7 +81,7 @@ def test_verify_and_prepare_by_the_door(files, tmp_path, capsys):
   assert dataset.run('verify', 'camvid', str(packed), str(data)) == 1
   out = capsys.readouterr().out.splitlines()
   assert out[0].startswith(f'{packed}/CamVid/val/val_00.png: not a readable image')
-  assert out[-1].endswith(f'--source={packed} --bad_sample=skip')
+  assert out[-1].endswith(f'--source={packed} --dir={data} --bad_sample=skip')
   assert [p.name for p in data.iterdir()] == ['.camvid.lock']
   with pytest.raises(ValueError, match=f'^{packed}/CamVid/val/val_00.png: not a readable image'):
     dataset.run('prepare', 'camvid', str(packed), str(data))

@@ -1,5 +1,6 @@
 """CamVid: preparing, reading and refusing small folders in its true layout; its figures on the real one."""
 
+import contextlib
 import json
 import multiprocessing
 import os
@@ -9,10 +10,12 @@ import time
 
 import numpy as np
 import pytest
+import runs
 from PIL import Image
 
-from jseg.data import labels, prepare, records, verify
+from jseg.data import images, labels, pipeline, prepare, records, verify
 from jseg.data.builders import camvid
+from jseg.engine import resolve
 
 SIZES = {'train': 3, 'val': 2, 'test': 2}
 
@@ -197,6 +200,55 @@ def test_a_subset_is_legal_and_said(source, tmp_path, capfd):
   out, err = capfd.readouterr()
   assert 'warning: train has 3 images, published are 367' in err
   assert out == ''
+
+
+def test_a_start_reads_what_it_needs(tmp_path, monkeypatch):
+  """Whatever a split holds: nothing is opened before the first batch, whose rows alone are read ahead of."""
+  source = tmp_path / 'CamVid'
+  make_camvid(source, {'train': 60, 'val': 2, 'test': 2})
+  camvid.open_split('train', source=str(source), directory=str(tmp_path / 'data'))
+  decoded, scans, whole_decode, whole_scan = [], [], images.decode, camvid.scan
+  monkeypatch.setattr(images, 'decode', lambda data: decoded.append(1) or whole_decode(data))
+  monkeypatch.setattr(camvid, 'scan', lambda place: scans.append(place) or whole_scan(place))
+  monkeypatch.setattr(verify, '_read', lambda *_: pytest.fail('a file of the source was opened'))
+  config = runs.tiny()
+  config.data.name, config.data.source, config.data.dir = 'camvid', str(source), str(tmp_path / 'data')
+  with config.unlocked():
+    config.data.options = {}
+  train, val = resolve.sources(config, 'train', 'val')
+  assert (len(train), len(val), decoded, scans) == (60, 2, [], [str(source)])
+  with contextlib.closing(
+    pipeline.train_batches(train, seed=0, batch_size=4, start=1000, threads=2, prefetch=2)
+  ) as batches:
+    assert next(batches)['image'].shape == (4, 12, 16, 3)
+  assert len(decoded) < 20
+
+
+def test_pairs_arrive_in_order_however_long_each_takes(monkeypatch):
+  pairs = [verify.Pair(str(i), pathlib.Path(str(i)), pathlib.Path('m')) for i in range(40)]
+  running, most = [], []
+
+  def read(pair, table):
+    running.append(pair.id)
+    most.append(len(running))
+    time.sleep(0.001 * (int(pair.id) * 7 % 5))
+    running.remove(pair.id)
+    if pair.id == '11':
+      raise ValueError('eleven')
+    return None, np.zeros((1, 1), np.uint8), pair.id.encode()
+
+  monkeypatch.setattr(verify, '_read', read)
+  monkeypatch.setattr(verify.os, 'cpu_count', lambda: 3)
+  found = list(verify.opened(pairs, np.zeros(256), 'read'))
+  assert [pair for pair, _ in found] == pairs
+  assert [str(result) if pair.id == '11' else result[2].decode() for pair, result in found] == [
+    'eleven' if i == 11 else str(i) for i in range(40)
+  ]
+  assert 1 < max(most) <= 3
+  began = time.monotonic()
+  for _ in verify.opened(pairs * 100, np.zeros(256), 'read'):
+    break  # who ends early does not wait for the rest
+  assert time.monotonic() - began < 5
 
 
 def _prepare_slowly(source, directory, began):
