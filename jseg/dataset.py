@@ -54,9 +54,8 @@ def run(
   if not source:
     raise ValueError(f'--verb={verb} needs --source, the folder of {name}: {dataset.instructions}')
   if verb == 'prepare':
-    folder, there = prepare.ensure(
-      dataset, source=source, directory=directory, scan=module.scan, policy=policy
-    )
+    with prepare.session(policy):
+      folder, there = prepare.ensure(dataset, source=source, directory=directory, scan=module.scan)
     for split in dataset.split_sizes:
       count = len(records.PreparedSource(folder, there[split])) if split in there else 'no'
       print(f'{name} {split}: {count} images')

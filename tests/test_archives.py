@@ -338,7 +338,8 @@ def test_progress_tells_the_time_left(files, tmp_path, capsys, monkeypatch):
   monkeypatch.setattr(archives.time, 'monotonic', lambda: next(clock))
   with archives.unpacked([packed], tmp_path / 'inside'):
     pass
-  first = capsys.readouterr().err.splitlines()[0]
+  what, first, *_ = capsys.readouterr().err.splitlines()
+  assert what == f'CamVid.tar: unpacking 5.2 MB into {tmp_path}'
   assert first.startswith(f'{tmp_path}: unpacked 1.0 MB of 5.2 MB, about 12 s left')
 
 

@@ -215,7 +215,8 @@ def test_a_start_reads_what_it_needs(tmp_path, monkeypatch):
   config.data.name, config.data.source, config.data.dir = 'camvid', str(source), str(tmp_path / 'data')
   with config.unlocked():
     config.data.options = {}
-  train, val = resolve.sources(config, 'train', 'val')
+  with resolve.opening(config):
+    train, val = (resolve.source(config, split) for split in ('train', 'val'))
   assert (len(train), len(val), decoded, scans) == (60, 2, [], [str(source)])
   with contextlib.closing(
     pipeline.train_batches(train, seed=0, batch_size=4, start=1000, threads=2, prefetch=2)

@@ -73,10 +73,12 @@ def unpacked(paths: Sequence[pathlib.Path], folder: pathlib.Path) -> Iterator[pa
     try:
       folder.mkdir(parents=True)
       plans = [_plan(path, folder) for path in paths]
+      names, total = ', '.join(path.name for path in paths), sum(plan.size for plan in plans)
       needed, free = sum(plan.room for plan in plans), _free(folder)
       if needed > free:
-        raise ValueError(_no_room(', '.join(path.name for path in paths), needed, folder, free))
-      said = _Progress(f'{paths[0].parent}: unpacked', sum(plan.size for plan in plans))
+        raise ValueError(_no_room(names, needed, folder, free))
+      print(f'{names}: unpacking {readable_size(total)} into {folder.parent}', file=sys.stderr, flush=True)
+      said = _Progress(f'{paths[0].parent}: unpacked', total)
       for path, plan in zip(paths, plans, strict=True):
         _unpack(path, plan, folder, said)
       yield folder

@@ -8,6 +8,7 @@ may have changed meanwhile, and minutes are all that is saved: see README for ho
 """
 
 import contextlib
+import contextvars
 import fcntl
 import hashlib
 import json
@@ -16,14 +17,38 @@ import pathlib
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from jseg.data import archives, layout, records, spec, verify
 
 STAMP = 'prepared.json'
+_SESSION: contextvars.ContextVar['_Session | None'] = contextvars.ContextVar('session', default=None)
 _DEPTH = 3  # how far below an archive's top a dataset's folder is looked for
+
+
+class _Session(NamedTuple):
+  """A policy, and the sources (name, source, directory) whose copies are known to be theirs."""
+
+  policy: verify.Policy
+  known: set[tuple[str, str, str]]
+
+
+@contextlib.contextmanager
+def session(policy: verify.Policy) -> Iterator[None]:
+  """Inside, copies are made by this policy, and a source is listed once, however many splits are opened.
+
+  So that not every builder's open_split has to hand on what only concerns making a copy. A session inside one
+  of the same policy is part of it.
+  """
+  outer = _SESSION.get()
+  known = outer.known if outer is not None and outer.policy == policy else set()
+  token = _SESSION.set(_Session(policy, known))
+  try:
+    yield
+  finally:
+    _SESSION.reset(token)
 
 
 def open_split(
@@ -76,7 +101,6 @@ def ensure(
   source: str,
   directory: str,
   scan: Callable[[str], verify.Scan],
-  policy: verify.Policy | None = None,
 ) -> tuple[pathlib.Path, dict[str, str]]:
   """A dataset's prepared copy, made first if `source` asks for it and it is not there yet.
 
@@ -85,8 +109,9 @@ def ensure(
     source: the owners' folder, or their archives; empty: whatever copy there is.
     directory: where copies live, as in `spec.data_dir`.
     scan: lists a source folder.
-    policy: what happens to faulty pairs; None: whatever copy of this source there is serves, and a new one
-      stops at the first fault.
+
+  What happens to faulty pairs says the `session`; outside one, whatever copy of this source there is serves,
+  and a new one stops at the first fault.
 
   Returns:
     Its TFDS folder, and the TFDS split (or several joined by '+') of each split.
@@ -102,6 +127,11 @@ def ensure(
     if stamp['version'] != dataset.version or not stamp['splits']:
       raise ValueError(f'{dataset.name} is not prepared in {root}: {dataset.instructions}')
     return folder, stamp['splits']
+  open_session = _SESSION.get()
+  policy = open_session.policy if open_session else None
+  key = (dataset.name, source, directory)
+  if open_session and key in open_session.known:
+    return folder, _stamp(home)['splits']
   found, packed = _look(scan, source)
   wanted: dict[str, Any] = {'version': dataset.version}
   if found is None:
@@ -121,6 +151,8 @@ def ensure(
             _refuse(found, policy)
           faults = verify.Faults(dataset, found, policy or verify.Policy(), show)
           _make(dataset, found, wanted | {'splits': dict(found.splits)} | origin, home, faults)
+  if open_session:
+    open_session.known.add(key)
   return folder, _stamp(home)['splits']
 
 

@@ -25,15 +25,15 @@ class Pair(NamedTuple):
   """An image file and the mask file that belongs to it.
 
   entry: if the mask is a variable of a .mat file, its name, as matlab.read_index takes it; else empty.
-  read: if the two are frames of larger files, gives image uint8 [h w] or [h w 3] and raw mask uint8 [h w];
-    or raises ValueError.
+  read: if files are not to be taken as they are, gives image uint8 [h w] or [h w 3], or None where its file
+    serves, and raw mask uint8 [h w]; or raises ValueError.
   """
 
   id: str
   image: pathlib.Path
   mask: pathlib.Path
   entry: str = ''
-  read: Callable[[], tuple[np.ndarray, np.ndarray]] | None = None
+  read: Callable[[], tuple[np.ndarray | None, np.ndarray]] | None = None
 
 
 class Scan(NamedTuple):
@@ -130,17 +130,19 @@ def _read(pair: Pair, table: np.ndarray) -> tuple[np.ndarray | None, np.ndarray,
     pair.id.encode()
   except UnicodeEncodeError:
     raise ValueError(f'{pair.image}: the name is not UTF-8; rename image and mask') from None
-  hint = ''
+  pixels, raw, hint = None, None, ''
   if pair.read:
     pixels, raw = pair.read()
-    height, width = pixels.shape[:2]
-    digest = hashlib.blake2b(np.ascontiguousarray(pixels).tobytes(), digest_size=16).digest()
-  else:
+  if pixels is None:
     image = images.check(pair.image)
     height, width, pixels, digest = image.height, image.width, image.pixels, image.digest
-    raw = matlab.read_index(pair.mask, pair.entry) if pair.entry else labels.read_index(pair.mask)
     if image.turned:
       hint = "; the image's orientation tag is not heeded: turn its pixels, or the mask"
+  else:
+    height, width = pixels.shape[:2]
+    digest = hashlib.blake2b(np.ascontiguousarray(pixels).tobytes(), digest_size=16).digest()
+  if raw is None:
+    raw = matlab.read_index(pair.mask, pair.entry) if pair.entry else labels.read_index(pair.mask)
   if raw.shape != (height, width):
     raise ValueError(
       f'{pair.mask}: the mask is {raw.shape[0]}x{raw.shape[1]}, its image {height}x{width} (height x width)'

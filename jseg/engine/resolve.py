@@ -4,6 +4,7 @@ A name is a file name: `model.name = 'unet'` is jseg/models/unet.py. This is the
 by name; a wrong name, option or key says what exists.
 """
 
+import contextlib
 import difflib
 import importlib
 import importlib.util
@@ -133,36 +134,32 @@ def preprocess(config: Config) -> str:
   return config.task.preprocess if 'preprocess' in config.task else parameters['preprocess'].default
 
 
+def opening(config: Config) -> contextlib.AbstractContextManager[None]:
+  """What splits of the config's data are opened in: its policy for faulty pairs; one listing serves all.
+
+  Raises:
+    ValueError: there is no such policy.
+  """
+  policy = verify.Policy(config.data.bad_sample, config.data.max_bad_fraction)
+  return prepare.session(policy.check())
+
+
 def source(config: Config, split: str) -> Any:
-  """The random-access source of one split; see `sources`."""
-  return sources(config, split)[0]
-
-
-def sources(config: Config, *splits: str) -> list[Any]:
-  """The random-access source of each split, prepared first if config.data.source asks for it.
-
-  Of several splits at once, since listing the owners' files takes seconds.
+  """The random-access source of one split, prepared first if config.data.source asks for it.
 
   Raises:
     ValueError: unknown dataset, split or option; data missing or damaged.
   """
-  data = config.data
-  found, source = module('data', data.name), data.source
-  policy = verify.Policy(data.bad_sample, data.max_bad_fraction).check()
-  if source and hasattr(found, 'scan'):
-    prepare.ensure(found.SPEC, source=source, directory=data.dir, scan=found.scan, policy=policy)
-    source = ''  # the copy is that of the source now
-  return [
-    construct(
-      found.open_split,
-      f"data.options of '{data.name}'",
-      options(data.options),
+  opener = module('data', config.data.name).open_split
+  with opening(config):
+    return construct(
+      opener,
+      f"data.options of '{config.data.name}'",
+      options(config.data.options),
       split=split,
-      source=source,
-      directory=data.dir,
+      source=config.data.source,
+      directory=config.data.dir,
     )
-    for split in splits
-  ]
 
 
 def spec(config: Config) -> Any:

@@ -83,7 +83,9 @@ def prepare(config: Config, workdir: pathlib.Path, stack: contextlib.ExitStack) 
       f'optim.accumulate is {config.optim.accumulate}; it must divide the {per_device} images of each device'
     )
   spec = resolve.spec(config)
-  source, eval_source = resolve.sources(config, config.data.train_split, config.eval.split)
+  with resolve.opening(config):
+    source = resolve.source(config, config.data.train_split)
+    eval_source = resolve.source(config, config.eval.split)
   crop = resolve.as_tuple(config.data.crop)
   change = resolve.construct(augment.Augment, 'augment', resolve.options(config.augment), crop=crop)
   first = source[0]['image'].shape

@@ -107,7 +107,7 @@ def scan(source: str) -> verify.Scan:
   }
   # SBD's own masks of VOC's images.
   return verify.Scan(
-    pairs, problems, {split: parts for split, parts in splits.items() if parts}, ('sbd_voc',)
+    pairs, problems, {split: parts for split, parts in splits.items() if parts}, repeated=['sbd_voc']
   )
 
 
