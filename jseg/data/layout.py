@@ -1,9 +1,12 @@
-"""Finding a dataset's files: its folder, its lists, and the images and masks that belong together."""
+"""Finding a dataset's files: its folder or archives, its lists, the images and masks that belong together."""
 
+import contextlib
 import pathlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-from jseg.data import spec, verify
+from jseg.data import archives, spec, verify
+
+_DEPTH = 3  # how far below an archive's top a dataset's folder is looked for
 
 
 class NotHere(ValueError):
@@ -109,3 +112,72 @@ def scanned(
   empty = [f'{root}: no images found for {part}' for part, found in pairs.items() if not found]
   # An image without its mask was said already; nothing at all has to be.
   return verify.Scan(pairs, [*problems, *([] if problems else empty)], splits)
+
+
+def look(scan: Callable[[str], verify.Scan], source: str) -> tuple[verify.Scan | None, list[pathlib.Path]]:
+  """The scan of a folder, or else the archives that the source is or holds.
+
+  Raises:
+    ValueError: it is neither; or what the scan raises.
+  """
+  packed = archives.find(source)
+  if packed and not pathlib.Path(source).expanduser().is_dir():
+    return None, packed
+  try:
+    return scan(source), []
+  except NotHere:
+    if not packed:
+      raise
+    return None, packed
+
+
+@contextlib.contextmanager
+def unpacked(
+  dataset: spec.DatasetSpec,
+  scan: Callable[[str], verify.Scan],
+  packed: Sequence[pathlib.Path],
+  root: pathlib.Path,
+) -> Iterator[tuple[verify.Scan, Callable[[str], str]]]:
+  """The scan of what archives hold, for as long as this is open, and what names their files as their members.
+
+  Args:
+    dataset: its spec.
+    scan: lists a source folder.
+    packed: the archives.
+    root: where copies live; the caller holds the lock of this dataset's there.
+
+  Raises:
+    ValueError: an archive is broken, does not fit on the disk, or the dataset is not in it.
+  """
+  shown = str(packed[0] if len(packed) == 1 else packed[0].parent)
+  folder = root / f'.{dataset.name}.unpacked'
+
+  def show(line: str) -> str:
+    return line.replace(str(folder), shown)
+
+  try:
+    with archives.unpacked(packed, folder) as top:
+      place, found = _place(dataset, scan, top)
+      beside = [path for path in top.iterdir() if place.parent == top and path != place]
+      for path in beside:  # another archive's folder that belongs inside, as SBD's in VOCdevkit
+        if path.is_dir() and not (place / path.name).exists():
+          path.rename(place / path.name)
+      yield (scan(str(place)) if beside else found), show
+  except ValueError as error:
+    raise ValueError(show(str(error))) from error
+
+
+def _place(
+  dataset: spec.DatasetSpec, scan: Callable[[str], verify.Scan], top: pathlib.Path
+) -> tuple[pathlib.Path, verify.Scan]:
+  """The folder in which the scan finds what it needs, and what it found."""
+  level, hint = [top], ''
+  for _ in range(1 + _DEPTH):
+    for place in level:
+      try:
+        return place, scan(str(place))
+      except NotHere as error:
+        hint = hint or str(error).partition(', ')[2]
+    level = [path for place in level for path in sorted(place.iterdir()) if path.is_dir()]
+  there = ', '.join(sorted(path.name for path in top.iterdir())[:8]) or 'nothing'
+  raise ValueError(f'{top}: no {dataset.folder} folder in it, {hint}; it holds {there}')

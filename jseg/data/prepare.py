@@ -25,7 +25,6 @@ from jseg.data import archives, layout, records, spec, verify
 
 STAMP = 'prepared.json'
 _SESSION: contextvars.ContextVar['_Session | None'] = contextvars.ContextVar('session', default=None)
-_DEPTH = 3  # how far below an archive's top a dataset's folder is looked for
 
 
 class _Session(NamedTuple):
@@ -132,7 +131,7 @@ def ensure(
   key = (dataset.name, source, directory)
   if open_session and key in open_session.known:
     return folder, _stamp(home)['splits']
-  found, packed = _look(scan, source)
+  found, packed = layout.look(scan, source)
   wanted: dict[str, Any] = {'version': dataset.version}
   if found is None:
     wanted |= {'digest': archives.digest(packed)}
@@ -147,7 +146,7 @@ def ensure(
         with contextlib.ExitStack() as stack:
           show = str
           if found is None:
-            found, show = stack.enter_context(_unpacked(dataset, scan, packed, root))
+            found, show = stack.enter_context(layout.unpacked(dataset, scan, packed, root))
             _refuse(found, policy)
           faults = verify.Faults(dataset, found, policy or verify.Policy(), show)
           _make(dataset, found, wanted | {'splits': dict(found.splits)} | origin, home, faults)
@@ -173,68 +172,13 @@ def scanned(
   Raises:
     ValueError: this is not the dataset, or an archive is broken or does not fit on the disk.
   """
-  found, packed = _look(scan, source)
+  found, packed = layout.look(scan, source)
   if found is not None:
     yield found, str
     return
   root = spec.data_dir(directory)
-  with _locked(root, dataset.name), _unpacked(dataset, scan, packed, root) as both:
+  with _locked(root, dataset.name), layout.unpacked(dataset, scan, packed, root) as both:
     yield both
-
-
-def _look(scan: Callable[[str], verify.Scan], source: str) -> tuple[verify.Scan | None, list[pathlib.Path]]:
-  """The scan of a folder, or else the archives that the source is or holds."""
-  packed = archives.find(source)
-  if packed and not pathlib.Path(source).expanduser().is_dir():
-    return None, packed
-  try:
-    return scan(source), []
-  except layout.NotHere:
-    if not packed:
-      raise
-    return None, packed
-
-
-@contextlib.contextmanager
-def _unpacked(
-  dataset: spec.DatasetSpec,
-  scan: Callable[[str], verify.Scan],
-  packed: Sequence[pathlib.Path],
-  root: pathlib.Path,
-) -> Iterator[tuple[verify.Scan, Callable[[str], str]]]:
-  """The scan of what the archives hold, under the lock, and what names their files as members of them."""
-  shown = str(packed[0] if len(packed) == 1 else packed[0].parent)
-  folder = root / f'.{dataset.name}.unpacked'
-
-  def show(line: str) -> str:
-    return line.replace(str(folder), shown)
-
-  try:
-    with archives.unpacked(packed, folder) as top:
-      place, found = _place(dataset, scan, top)
-      beside = [path for path in top.iterdir() if place.parent == top and path != place]
-      for path in beside:  # another archive's folder that belongs inside, as SBD's in VOCdevkit
-        if path.is_dir() and not (place / path.name).exists():
-          path.rename(place / path.name)
-      yield (scan(str(place)) if beside else found), show
-  except ValueError as error:
-    raise ValueError(show(str(error))) from error
-
-
-def _place(
-  dataset: spec.DatasetSpec, scan: Callable[[str], verify.Scan], top: pathlib.Path
-) -> tuple[pathlib.Path, verify.Scan]:
-  """The folder in which the scan finds what it needs, and what it found."""
-  level, hint = [top], ''
-  for _ in range(1 + _DEPTH):
-    for place in level:
-      try:
-        return place, scan(str(place))
-      except layout.NotHere as error:
-        hint = hint or str(error).partition(', ')[2]
-    level = [path for place in level for path in sorted(place.iterdir()) if path.is_dir()]
-  there = ', '.join(sorted(path.name for path in top.iterdir())[:8]) or 'nothing'
-  raise ValueError(f'{top}: no {dataset.folder} folder in it, {hint}; it holds {there}')
 
 
 def _make(
