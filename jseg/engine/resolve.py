@@ -17,7 +17,7 @@ from typing import Any
 import jax
 
 from jseg import models, tasks
-from jseg.data import builders, prepare, verify
+from jseg.data import builders
 from jseg.engine import optimizers
 from jseg.tasks.task import Task
 from jseg.typing import AXIS, Config
@@ -140,6 +140,8 @@ def opening(config: Config) -> contextlib.AbstractContextManager[None]:
   Raises:
     ValueError: there is no such policy.
   """
+  from jseg.data import prepare, verify  # TFDS comes with it: half a second that other doors need not wait
+
   policy = verify.Policy(config.data.bad_sample, config.data.max_bad_fraction)
   return prepare.session(policy.check())
 
