@@ -170,7 +170,7 @@ def opened(
     except ValueError as error:
       return error
 
-  workers = os.cpu_count() or 1
+  workers = min(os.cpu_count() or 1, 8)  # each holds a whole image or two
   pool, waiting = concurrent.futures.ThreadPoolExecutor(workers, 'read'), collections.deque()
   rest = iter(pairs)
   try:
