@@ -34,9 +34,11 @@ def data_section() -> ml_collections.ConfigDict:
   """Where examples come from and how they are batched."""
   return section(
     name='shapes',  # a file in jseg/data/builders
-    source='',  # the folder as its owners give it; prepared on first use
+    source='',  # the folder or the archives as the owners give them; prepared on first use
     dir='',  # where prepared copies live; empty: $JSEG_DATA, else ~/.cache/jseg
     options=section(),  # options of the dataset's open_split()
+    bad_sample='raise',  # faulty pairs while preparing: raise: stop at the first | skip: leave them out
+    max_bad_fraction=0.01,  # skip: stop all the same when more than this share of the pairs is faulty
     train_split='train',
     subset='',  # strong:K or labelled:F: only so many of its images, see jseg/data/subsets.py; empty: all
     subset_seed=0,  # which images those are

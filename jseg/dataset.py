@@ -1,31 +1,41 @@
 """Data sets: `python -m jseg.dataset --verb=prepare|verify|stats|browse --name=camvid [--source=DIR]`.
 
-prepare  makes the copy that training reads, once; checks every file on the way and stops at the first fault.
-verify   opens every file of the source and reports every fault, then a summary; exits with 1 if any.
+prepare  makes the copy that training reads, once; checks every file on the way and stops at the first fault,
+         or, with --bad_sample=skip, leaves faulty pairs out as long as they are few.
+verify   opens every file of the source and reports every fault, what is there twice, and what to do then;
+         exits with 1 if there was any.
 stats    prints frequencies of the classes, the loss weights that follow, mean and spread of the images;
          --output=FILE.json keeps them for --config.task.class_weights=FILE.json#enet.
 browse   writes contact sheets (PNG) and pages for a web browser into the folder --output.
 
-The last two look at --split, and need --source only if no copy was prepared before.
+The last two look at --split, and need --source only if no copy was prepared before. The source is the folder
+as its owners give it, or their archives (.zip, .tar, .tgz, .tar.gz, .tar.bz2): one, or a folder of several.
 """
 
 import ast
 import functools
 import pathlib
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import ml_collections
 from absl import app, flags
 
-from jseg.data import browse, spec, stats, verify
+from jseg.data import browse, prepare, records, spec, stats, verify
 from jseg.engine import resolve, workdirs, writers
 
 VERBS = ('prepare', 'verify', 'stats', 'browse')
 
 _VERB = flags.DEFINE_enum('verb', None, VERBS, 'What to do.')
 _NAME = flags.DEFINE_string('name', '', 'The data set: a file in jseg/data/builders.')
-_SOURCE = flags.DEFINE_string('source', '', 'Its folder as its owners give it.')
+_SOURCE = flags.DEFINE_string('source', '', 'The folder or the archives as its owners give them.')
+_BAD_SAMPLE = flags.DEFINE_enum(
+  'bad_sample', 'raise', ('raise', 'skip'), 'prepare: stop at the first faulty pair, or leave such out.'
+)
+_MAX_BAD_FRACTION = flags.DEFINE_float(
+  'max_bad_fraction', 0.01, 'With skip: stop all the same when more than this share is faulty.'
+)
 _DIR = flags.DEFINE_string('dir', '', 'Where prepared copies live; default: $JSEG_DATA, else ~/.cache/jseg.')
 _SPLIT = flags.DEFINE_string('split', 'train', 'stats, browse: which split.')
 _OPTION = flags.DEFINE_multi_string(
@@ -37,13 +47,21 @@ _PAGES = flags.DEFINE_integer('pages', 1, 'browse: how many pages to write; 0: a
 _PER_PAGE = flags.DEFINE_integer('per_page', 24, 'browse: images on a page.')
 
 
-def run(verb: str, name: str, source: str, directory: str) -> int:
+def run(
+  verb: str,
+  name: str,
+  source: str,
+  directory: str,
+  bad_sample: str = 'raise',
+  max_bad_fraction: float = 0.01,
+) -> int:
   """Does what the flags say; returns the exit code.
 
   Raises:
     ValueError: unknown data set, no source, or (prepare) a fault in it.
     OSError: a file or folder cannot be read or written.
   """
+  policy = verify.Policy(bad_sample, max_bad_fraction).check()
   module = resolve.module('data', name)
   dataset: spec.DatasetSpec = resolve.dataset_spec(name, source=source, directory=directory)
   if not dataset.instructions:
@@ -51,24 +69,45 @@ def run(verb: str, name: str, source: str, directory: str) -> int:
   if not source:
     raise ValueError(f'--verb={verb} needs --source, the folder of {name}: {dataset.instructions}')
   if verb == 'prepare':
-    there = module.scan(source).splits
+    with prepare.session(policy):
+      folder, there = prepare.ensure(dataset, source=source, directory=directory, scan=module.scan)
     for split in dataset.split_sizes or there:
-      count = len(module.open_split(split, source=source, directory=directory)) if split in there else 'no'
-      print(f'{name} {split}: {count} images')
+      opened = records.PreparedSource(folder, there[split], dataset.num_classes) if split in there else ()
+      print(f'{name} {split}: {len(opened) or "no"} images')
+    for line in prepare.left_out(folder):
+      print(line)
     print(f'{name} is prepared in {spec.data_dir(directory) / dataset.name}')
     return 0
-  found = module.scan(source)
-  for line in verify.size_warnings(dataset, found):
-    print(line)
-  problems = 0
-  for line in verify.all_problems(dataset, found):
-    print(line)
+  place = f' --dir={directory}' if directory else ''
+  with prepare.scanned(dataset, source=source, directory=directory, scan=module.scan) as (found, show):
+    return 1 if _verify(dataset, found, show, f'--source={source}{place}') else 0
+
+
+def _verify(dataset: spec.DatasetSpec, found: verify.Scan, show: Callable[[str], str], typed: str) -> int:
+  """Prints what is wrong, and what to do now with `typed` for flags; returns how many problems there are."""
+
+  def say(line: str) -> None:
+    print(show(line).encode('utf-8', 'backslashreplace').decode())  # names on a disk may be any bytes
+
+  name, problems, began = dataset.name, 0, time.monotonic()
+  notes = verify.size_warnings(dataset, found)
+  for line in verify.all_problems(dataset, found, notes):
+    say(line)
     problems += 1
+  seconds = time.monotonic() - began
+  for line in notes:
+    say(line)
   counts = ', '.join(
     f'{split} {found.count(split)}' for split in dataset.split_sizes or found.splits if split in found.splits
   )
   print(f'{name}: {counts} images with masks; {problems or "no"} problem{"s" if problems != 1 else ""}')
-  return 1 if problems else 0
+  pairs = sum(map(len, found.pairs.values()))
+  typed = f'python -m jseg.dataset --verb=prepare --name={dataset.builder or name} {typed}'
+  now = f'mend or remove these files, or leave them out: {typed} --bad_sample=skip' if problems else typed
+  print(
+    f'{name}: opened in {seconds:.1f} s, {1000 * seconds / max(pairs, 1):.1f} s per 1,000 pairs; now: {now}'
+  )
+  return problems
 
 
 def opened(
@@ -79,8 +118,9 @@ def opened(
   Raises:
     ValueError: unknown data set, split or option; or it is not prepared and cannot be.
   """
+  policy = verify.Policy()._asdict()
   config = ml_collections.ConfigDict(
-    {'data': {'name': name, 'source': source, 'dir': directory, 'options': dict(options)}}
+    {'data': {'name': name, 'source': source, 'dir': directory, 'options': dict(options), **policy}}
   )
   return resolve.spec(config), resolve.source(config, split)
 
@@ -152,7 +192,8 @@ def main(argv: Sequence[str]) -> int:
     if _VERB.value is None or not _NAME.value:
       raise ValueError(f'--verb (one of {", ".join(VERBS)}) and --name (of the data set) are needed')
     if _VERB.value in ('prepare', 'verify'):
-      return run(_VERB.value, _NAME.value, _SOURCE.value, _DIR.value)
+      policy = _BAD_SAMPLE.value, _MAX_BAD_FRACTION.value
+      return run(_VERB.value, _NAME.value, _SOURCE.value, _DIR.value, *policy)
     which = _NAME.value, _SPLIT.value, _SOURCE.value, _DIR.value, parse_options(_OPTION.value)
     if _VERB.value == 'stats':
       show_stats(*which, _OUTPUT.value)

@@ -9,6 +9,7 @@ one) are started with the same command and --coordinator --num_processes --proce
 TPU slice and in an indexed Kubernetes job they find each other (see launch/).
 """
 
+import contextlib
 import pathlib
 import re
 from collections.abc import Sequence
@@ -51,8 +52,11 @@ def _run() -> None:
   training = _MODE.value == 'train'
   if _CONFIG.value is None:
     raise ValueError('--config is missing: name a file of configs/')
-  if training:
-    workdirs.claim(workdir)
+  with workdirs.claimed(workdir) if training else contextlib.nullcontext():
+    _work(workdir, training)
+
+
+def _work(workdir: pathlib.Path, training: bool) -> None:
   parallel.initialise(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
   logging.info(
     '%d devices (%s), %d processes', jax.device_count(), jax.default_backend(), jax.process_count()

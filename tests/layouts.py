@@ -4,6 +4,7 @@ Each function fills a folder and returns {split: [(id, colour of the image, trai
 order in which the split must give them.
 """
 
+import itertools
 import json
 
 import numpy as np
@@ -11,6 +12,7 @@ import scipy.io
 from PIL import Image
 
 RNG = np.random.default_rng(5)
+GREYS = itertools.cycle(range(30, 226))  # no two images of a folder alike, as verify has it
 
 
 def image(path, shape, mode='RGB'):
@@ -18,7 +20,7 @@ def image(path, shape, mode='RGB'):
   colour = tuple(int(c) for c in RNG.integers(30, 226, 3))
   path.parent.mkdir(parents=True, exist_ok=True)
   if mode == 'L':
-    colour = colour[:1] * 3
+    colour = (next(GREYS),) * 3
   Image.new('RGB', shape[::-1], colour).convert(mode).save(
     path, **({'quality': 95} if path.suffix == '.jpg' else {})
   )
@@ -326,7 +328,7 @@ def camvid_full(root, lists=('train', 'val', 'test'), names=True):
 
 
 def _slices():
-  return [(int(RNG.integers(30, 226)), ids([0, 255], (16, 16))) for _ in range(11)]
+  return [(next(GREYS), ids([0, 255], (16, 16))) for _ in range(11)]
 
 
 def _isbi_splits(slices):

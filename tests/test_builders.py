@@ -61,7 +61,7 @@ def test_the_copy_serves_without_its_source(made, tmp_path, monkeypatch):
 def test_verify_finds_nothing_wrong(made, capsys):
   module, source, _ = made
   assert dataset.run('verify', module.SPEC.name, str(source), '') == 0
-  assert capsys.readouterr().out.splitlines()[-1].endswith('; no problems')
+  assert capsys.readouterr().out.splitlines()[-2].endswith('; no problems')
 
 
 @pytest.mark.parametrize('name', NAMES)
@@ -332,13 +332,13 @@ def test_colours_of_the_owners_camvid(tmp_path):
   names = source / 'label_colors.txt'
   names.write_text(names.read_text() + '64 0 65 Void\n')
   table = labels.spec_table(full.SPEC)
-  truth = verify.read_pair(full.scan(str(source)).pairs['train'][0], table)[1]
+  truth = verify.read_pair(full.scan(str(source)).pairs['train'][0], table).ids
   assert (truth[0, :3] == 255).all() and (truth.ravel()[3:] == full.SPEC.classes.index('Sky')).all()
   # Other colours of the owners' file than the table's count, where it has some; names may be spelt otherwise.
   names.write_text('1 2 3 columnpole\n')
   pixels[:] = 1, 2, 3
   Image.fromarray(pixels).save(pair.mask)
-  truth = verify.read_pair(full.scan(str(source)).pairs['train'][0], table)[1]
+  truth = verify.read_pair(full.scan(str(source)).pairs['train'][0], table).ids
   assert (truth == full.SPEC.classes.index('Column_Pole')).all()
   for line, message in (
     ('1 2 3', "'1 2 3' is not red, green, blue"),
@@ -395,7 +395,7 @@ def test_stated_figures_of_isbi_are_those_of_the_real_labels(tmp_path):
   assert not found.problems
   assert [pair.id for pair in found.pairs['val']] == ['24', '25', '26', '27', '28', '29']
   table = labels.spec_table(isbi.SPEC)
-  truths = [{'labels': verify.read_pair(pair, table)[1]} for pair in found.pairs['train']]
+  truths = [{'labels': verify.read_pair(pair, table).ids} for pair in found.pairs['train']]
   pixels, image_pixels, void = labels.count(truths, 2)
   assert (tuple(pixels), tuple(image_pixels), void) == (
     isbi.SPEC.class_pixels,

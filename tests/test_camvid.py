@@ -1,5 +1,6 @@
 """CamVid: preparing, reading and refusing small folders in its true layout; its figures on the real one."""
 
+import contextlib
 import json
 import multiprocessing
 import os
@@ -9,10 +10,12 @@ import time
 
 import numpy as np
 import pytest
+import runs
 from PIL import Image
 
-from jseg.data import labels, prepare, records, verify
+from jseg.data import images, labels, pipeline, prepare, records, verify
 from jseg.data.builders import camvid
+from jseg.engine import resolve
 
 SIZES = {'train': 3, 'val': 2, 'test': 2}
 
@@ -176,9 +179,8 @@ def test_every_fault_is_one_line_naming_the_file(source, tmp_path, damage, messa
   with pytest.raises(ValueError, match=message) as error:
     open_split('train', source, tmp_path / 'data')
   assert '\n' not in str(error.value)
-  assert [p.name for p in (tmp_path / 'data').iterdir()] == [
-    '.camvid.lock'
-  ]  # nothing that counts, no rubbish
+  left = [p.name for p in (tmp_path / 'data').glob('*')]
+  assert left in ([], ['.camvid.lock'])  # nothing that counts, no rubbish
   with pytest.raises(ValueError, match='is not prepared'):
     camvid.open_split('train', directory=str(tmp_path / 'data'))
 
@@ -200,8 +202,58 @@ def test_a_subset_is_legal_and_said(source, tmp_path, capfd):
   assert out == ''
 
 
+def test_a_start_reads_what_it_needs(tmp_path, monkeypatch):
+  """Whatever a split holds: nothing is opened before the first batch, whose rows alone are read ahead of."""
+  source = tmp_path / 'CamVid'
+  make_camvid(source, {'train': 60, 'val': 2, 'test': 2})
+  camvid.open_split('train', source=str(source), directory=str(tmp_path / 'data'))
+  decoded, scans, whole_decode, whole_scan = [], [], images.decode, camvid.scan
+  monkeypatch.setattr(images, 'decode', lambda data: decoded.append(1) or whole_decode(data))
+  monkeypatch.setattr(camvid, 'scan', lambda place: scans.append(place) or whole_scan(place))
+  monkeypatch.setattr(verify, '_read', lambda *_: pytest.fail('a file of the source was opened'))
+  config = runs.tiny()
+  config.data.name, config.data.source, config.data.dir = 'camvid', str(source), str(tmp_path / 'data')
+  with config.unlocked():
+    config.data.options = {}
+  with resolve.opening(config):
+    train, val = (resolve.source(config, split) for split in ('train', 'val'))
+  assert (len(train), len(val), decoded, scans) == (60, 2, [], [str(source)])
+  with contextlib.closing(
+    pipeline.train_batches(train, seed=0, batch_size=4, start=1000, threads=2, prefetch=2)
+  ) as batches:
+    assert next(batches)['image'].shape == (4, 12, 16, 3)
+  assert len(decoded) < 20
+
+
+def test_pairs_arrive_in_order_however_long_each_takes(monkeypatch):
+  pairs = [verify.Pair(str(i), pathlib.Path(str(i)), pathlib.Path('m')) for i in range(40)]
+  running, most = [], []
+
+  def read(pair, table):
+    running.append(pair.id)
+    most.append(len(running))
+    time.sleep(0.001 * (int(pair.id) * 7 % 5))
+    running.remove(pair.id)
+    if pair.id == '11':
+      raise ValueError('eleven')
+    return None, np.zeros((1, 1), np.uint8), pair.id.encode()
+
+  monkeypatch.setattr(verify, '_read', read)
+  monkeypatch.setattr(verify.os, 'cpu_count', lambda: 3)
+  found = list(verify.opened(pairs, np.zeros(256), 'read'))
+  assert [pair for pair, _ in found] == pairs
+  assert [str(result) if pair.id == '11' else result[2].decode() for pair, result in found] == [
+    'eleven' if i == 11 else str(i) for i in range(40)
+  ]
+  assert 1 < max(most) <= 3
+  began = time.monotonic()
+  for _ in verify.opened(pairs * 100, np.zeros(256), 'read'):
+    break  # who ends early does not wait for the rest
+  assert time.monotonic() - began < 5
+
+
 def _prepare_slowly(source, directory, began):
-  def build(dataset, found, partial):
+  def build(dataset, found, partial, fault):
     (partial / 'camvid' / '1.0.0').mkdir(parents=True)
     began.set()
     time.sleep(60)
@@ -213,11 +265,11 @@ def _prepare_slowly(source, directory, began):
 def _prepare_and_count(source, directory, counter):
   whole = records.write
 
-  def build(dataset, found, partial):
+  def build(dataset, found, partial, fault):
     with counter.get_lock():
       counter.value += 1
     time.sleep(0.5)
-    whole(dataset, found, partial)
+    whole(dataset, found, partial, fault)
 
   records.write = build
   assert len(open_split('train', source, directory)) == 3
@@ -291,7 +343,7 @@ def test_stated_figures_are_those_of_the_real_labels():
   assert {split: len(pairs) for split, pairs in found.pairs.items()} == camvid.SPEC.split_sizes
   assert not found.problems
   table = labels.spec_table(camvid.SPEC)
-  truths = [{'labels': verify.read_pair(pair, table)[1]} for pair in found.pairs['train']]
+  truths = [{'labels': verify.read_pair(pair, table).ids} for pair in found.pairs['train']]
   pixels, image_pixels, void = labels.count(truths, 11)
   assert tuple(pixels) == camvid.SPEC.class_pixels
   assert tuple(image_pixels) == camvid.SPEC.class_image_pixels

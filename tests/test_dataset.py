@@ -1,5 +1,6 @@
 """The dataset door: what it prints, what it exits with."""
 
+import re
 import subprocess
 import sys
 
@@ -11,10 +12,10 @@ from jseg import dataset
 
 
 def make_source(root):
-  for split in ('train', 'val', 'test'):
+  for number, split in enumerate(('train', 'val', 'test')):
     (root / split).mkdir(parents=True)
     (root / f'{split}annot').mkdir()
-    Image.fromarray(np.zeros((4, 6, 3), np.uint8)).save(root / split / 'a.png')
+    Image.fromarray(np.full((4, 6, 3), number, np.uint8)).save(root / split / 'a.png')
     Image.fromarray(np.full((4, 6), 11, np.uint8)).save(root / f'{split}annot' / 'a.png')
     (root / f'{split}.txt').write_text(f'/SegNet/CamVid/{split}/a.png /SegNet/CamVid/{split}annot/a.png\n')
   return str(root)
@@ -31,8 +32,12 @@ def test_prepare_then_verify(tmp_path, capsys):
     f'camvid is prepared in {tmp_path / "data" / "camvid"}',
   ]
   assert dataset.run('verify', 'camvid', source, '') == 0
-  assert capsys.readouterr().out.splitlines()[-1] == (
-    'camvid: train 1, val 1, test 1 images with masks; no problems'
+  *_, summary, now = capsys.readouterr().out.splitlines()
+  assert summary == 'camvid: train 1, val 1, test 1 images with masks; no problems'
+  assert re.fullmatch(
+    r'camvid: opened in [\d.]+ s, [\d.]+ s per 1,000 pairs; now: '
+    rf'python -m jseg.dataset --verb=prepare --name=camvid --source={source}',
+    now,
   )
 
 
@@ -42,9 +47,10 @@ def test_verify_lists_all_and_fails(tmp_path, capsys):
   Image.fromarray(np.full((4, 6), 12, np.uint8)).save(tmp_path / 'CamVid' / 'testannot' / 'a.png')
   assert dataset.run('verify', 'camvid', source, '') == 1
   out = capsys.readouterr().out.splitlines()
-  assert 'val/a.png: not a readable image' in out[-3]
-  assert 'testannot/a.png: label 12 in 24 pixels' in out[-2]
-  assert out[-1].endswith('2 problems')
+  assert 'val/a.png: not a readable image' in out[0]
+  assert 'testannot/a.png: label 12 in 24 pixels' in out[1]
+  assert out[-2].endswith('2 problems')
+  assert out[-1].endswith('--bad_sample=skip') and 'mend or remove these files' in out[-1]
 
 
 @pytest.mark.parametrize(

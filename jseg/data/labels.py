@@ -8,13 +8,14 @@ import pathlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 from jseg.data import spec
 from jseg.typing import IGNORE_LABEL
 
 VOID_COLOUR = (224, 224, 224)  # in no palette of ours; black is some owners' void and others' background
 UNKNOWN = -1
+MOST_PIXELS = 2**26  # of an image or a mask, 8192x8192; beyond lies what Pillow calls a decompression bomb
 
 
 def remap_table(train_ids: Mapping[int, int], void: Sequence[int] = ()) -> np.ndarray:
@@ -61,16 +62,17 @@ def read_index(file: str | pathlib.Path | bytes, name: str = '') -> np.ndarray:
     name: what errors call it; default: the path.
 
   Raises:
-    ValueError: the file is broken, or is neither 8-bit grey nor palette.
+    ValueError: the file is broken, is neither 8-bit grey nor palette, or is a JPEG.
   """
   name = name or ('mask' if isinstance(file, bytes) else str(file))
   try:
     with Image.open(io.BytesIO(file) if isinstance(file, bytes) else file) as mask:
-      mode, raw = mask.mode, np.array(mask)
-  except (OSError, SyntaxError, ValueError, EOFError) as error:  # a broken PNG chunk is a SyntaxError
+      refusal = _refusal(mask)
+      raw = None if refusal else np.array(mask)
+  except Exception as error:  # what a broken file raises is anything from SyntaxError to a bomb warning
     raise ValueError(f'{name}: not a readable mask ({first_line(error)})') from error
-  if mode not in ('L', 'P'):
-    raise ValueError(f'{name}: mode {mode} is not an index mask; 8-bit grey (L) or palette (P) is')
+  if raw is None:
+    raise ValueError(f'{name}: {refusal}')
   return raw
 
 
@@ -107,6 +109,20 @@ def read_colours(path: pathlib.Path, ids: Mapping[tuple[int, int, int], int], hi
       f'{path}: colour {colour} in {counts.max()} pixels is that of no class{hint.format(colour)}'
     )
   return numbers[place].astype(np.uint8)
+
+
+def _refusal(mask: ImageFile.ImageFile) -> str:
+  """Why a file holds no ids, by its header; empty if it does."""
+  if mask.width * mask.height > MOST_PIXELS:
+    return f'the mask has {mask.height}x{mask.width} pixels; at most {MOST_PIXELS:,} are read'
+  if mask.mode not in ('L', 'P'):
+    return f'mode {mask.mode} is not an index mask; 8-bit grey (L) or palette (P) is'
+  if mask.format in ('JPEG', 'MPO'):
+    return 'a JPEG cannot be a mask: its compression changes the ids; take the PNG that it was made from'
+  # Pillow stretches grey of 2 or 4 bits to 0..255 when it reads it.
+  if any(str(tile[3]).startswith(('L;2', 'L;4')) for tile in mask.tile):
+    return 'the mask is grey of fewer than 8 bits, whose ids Pillow would stretch; save it with 8 bits'
+  return ''
 
 
 def remap(raw: np.ndarray, table: np.ndarray, name: str) -> np.ndarray:
@@ -198,4 +214,6 @@ def write_owners(
 
 def first_line(error: BaseException) -> str:
   """The message of an error on one line, for use inside another message."""
+  if isinstance(error, UnidentifiedImageError):
+    return 'it is empty, or of no format that Pillow knows'  # its own message names an object in memory
   return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -29,6 +29,8 @@ def read_index(path: pathlib.Path, entry: str, minus_one: int = -1) -> np.ndarra
     raise ValueError(f'{path}: not a readable mask, {entry} ({labels.first_line(error)})') from error
   if not isinstance(value, np.ndarray) or value.ndim != 2 or value.dtype.kind not in 'uif':
     raise ValueError(f'{path}: {entry} is not a map of ids')
+  if value.dtype.kind == 'f' and np.isnan(value).any():
+    raise ValueError(f'{path}: {entry} holds NaN, not ids 0..255')
   value = np.where(value == -1, np.float64(minus_one), value)
   if value.min() < 0 or value.max() > 255 or (value != np.floor(value)).any():
     raise ValueError(f'{path}: {entry} holds {value.min():g} to {value.max():g}, not ids 0..255')

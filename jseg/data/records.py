@@ -6,12 +6,11 @@ import pathlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import cv2
 import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from jseg.data import counts, labels, spec, verify
+from jseg.data import counts, images, labels, spec, verify
 
 
 class PreparedSource:
@@ -56,13 +55,12 @@ class PreparedSource:
     """
     record = self._records[index]
     name = _text(record['id'])
-    # Masks lie on the pixel grid as stored, so an orientation tag must not turn the image.
-    image = cv2.imdecode(
-      np.frombuffer(record['image'], np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
-    )
+    image = images.decode(record['image'])
     if image is None:
       raise ValueError(f'{self._folder}: the image of {name} cannot be decoded; prepare the dataset again')
     truth = labels.read_index(record['mask'], name)
+    if truth.shape != image.shape[:2]:
+      raise ValueError(f'{self._folder}: {name} differs in size from its mask; prepare the dataset again')
     if self._table is not None:
       truth = labels.remap(truth, self._table, name)
     more = {} if self._objects is None else self._objects(_text(record['objects']))
@@ -91,17 +89,20 @@ class PreparedSource:
     return counts.kept(self._folder, part, size=len(opened), num_classes=self._num_classes, count=count)
 
 
-def write(dataset: spec.DatasetSpec, found: verify.Scan, partial: pathlib.Path) -> None:
+def write(
+  dataset: spec.DatasetSpec, found: verify.Scan, partial: pathlib.Path, fault: Callable[[str], None]
+) -> None:
   """Writes the TFDS folder <partial>/<name>/<version> of a scanned source, checking every file.
 
-  Nothing is fetched, and nothing is written outside `partial`.
+  Nothing is fetched, and nothing is written outside `partial`. Each faulty pair is left out, once `fault` was
+  called with what is wrong with it, on one line; as verify.Faults.add it may raise ValueError.
 
   Raises:
-    ValueError: the first fault of a file, on one line.
+    ValueError: what `fault` raises; a part of which no pair is sound.
   """
   named = {'name': dataset.name, 'VERSION': tfds.core.Version(dataset.version)}
   kind = type(dataset.name.capitalize(), (_Copy,), named, skip_registration=True)
-  builder = kind(dataset, found, data_dir=str(partial), file_format='array_record')
+  builder = kind(dataset, found, fault, data_dir=str(partial), file_format='array_record')
   options = tfds.download.DownloadConfig(try_download_gcs=False)
   tfds.disable_progress_bar()
   builder.download_and_prepare(download_dir=str(partial / 'downloads'), download_config=options)
@@ -119,8 +120,10 @@ class _Copy(tfds.core.GeneratorBasedBuilder, skip_registration=True):
   # Nothing is downloaded. Looking for a list of checksums needs a package that TFDS does not require.
   url_infos = None
 
-  def __init__(self, dataset: spec.DatasetSpec, found: verify.Scan, **options: Any):
-    self._dataset, self._found = dataset, found
+  def __init__(
+    self, dataset: spec.DatasetSpec, found: verify.Scan, fault: Callable[[str], None], **options: Any
+  ):
+    self._dataset, self._found, self._fault = dataset, found, fault
     self.counts: dict[str, list[np.ndarray]] = {}  # of each part, row by row as its examples are written
     super().__init__(**options)
 
@@ -142,14 +145,18 @@ class _Copy(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
   def _generate_examples(self, part: str) -> Iterator[tuple[int, dict[str, Any]]]:
     table = labels.spec_table(self._dataset)
-    pairs = self._found.pairs[part]
+    label = f'{self._dataset.name} {part}: prepared'
     rows = self.counts[part] = []
-    for number, pair in enumerate(verify.progress(pairs, f'{self._dataset.name} {part}: prepared')):
-      frame, mask, objects = verify.read_pair(pair, table)
-      rows.append(counts.of_labels(mask, self._dataset.num_classes, pair.id))
-      image = str(pair.image) if frame is None else encode(frame)
-      kept = {'objects': objects} if self._has_objects() else {}
-      yield number, {'image': image, 'mask': encode(mask), 'id': pair.id, **kept}
+    for number, (pair, found) in enumerate(verify.opened(self._found.pairs[part], table, label)):
+      if isinstance(found, ValueError):
+        self._fault(str(found))
+        continue
+      rows.append(counts.of_labels(found.ids, self._dataset.num_classes, pair.id))
+      image = str(pair.image) if found.pixels is None else encode(found.pixels)
+      kept = {'objects': found.objects} if self._has_objects() else {}
+      yield number, {'image': image, 'mask': encode(found.ids), 'id': pair.id, **kept}
+    if not rows:
+      raise ValueError(f'{self._dataset.name}: no pair of {part} is sound')
 
   def _has_objects(self) -> bool:
     return any(pair.draw for pairs in self._found.pairs.values() for pair in pairs[:1])

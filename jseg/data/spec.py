@@ -50,6 +50,7 @@ class DatasetSpec:
     palette: RGB 0..255 by train id, for pictures.
     raw_void: ids in the owners' files that mean void.
     split_sizes: examples by split.
+    other_sizes: other figures that go round, and what each of them counts.
     class_pixels: training pixels of each class; empty if not counted.
     class_image_pixels: pixels (void included) of the training images where the class occurs.
     void_pixels: training pixels that are void.
@@ -85,6 +86,7 @@ class DatasetSpec:
   owner_palette: tuple[tuple[int, int, int], ...] = ()
   result_name: tuple[str, str] = ('', '')
   builder: str = ''
+  other_sizes: Mapping[int, str] = dataclasses.field(default_factory=dict)
 
   def __post_init__(self):
     counts = {'class_pixels': self.class_pixels, 'class_image_pixels': self.class_image_pixels}
@@ -106,7 +108,8 @@ class DatasetSpec:
       return ''
     return (
       f'get {self.owners}, then type: python -m jseg.dataset --verb=prepare '
-      f'--name={self.builder or self.name} --source=PATH/TO/{self.folder}; '
+      f'--name={self.builder or self.name} --source=PATH/TO/{self.folder} '
+      '(that folder, or the archives as they come); '
       '--config=CONFIG.py:quick runs now, on drawn shapes'
     )
 

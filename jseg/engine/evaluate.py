@@ -179,8 +179,8 @@ def overlays(
 def run(config: Config, workdir: pathlib.Path, which: str) -> Result:
   """Measures the workdir's 'best' or 'latest' checkpoint: prints the table, writes result and overlays."""
   spec = resolve.spec(config)
+  source = resolve.source(config, config.eval.split)  # first: without data nothing else has to be read
   task, state, meta = weights.trained(config, spec, workdir, which)
-  source = resolve.source(config, config.eval.split)
   evaluator = Evaluator(config, task, source)
   evaluator.check(state)
   step = meta['step']

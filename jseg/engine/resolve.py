@@ -4,6 +4,7 @@ A name is a file name: `model.name = 'unet'` is jseg/models/unet.py. This is the
 by name; a wrong name, option or key says what exists.
 """
 
+import contextlib
 import difflib
 import importlib
 import importlib.util
@@ -133,21 +134,34 @@ def preprocess(config: Config) -> str:
   return config.task.preprocess if 'preprocess' in config.task else parameters['preprocess'].default
 
 
+def opening(config: Config) -> contextlib.AbstractContextManager[None]:
+  """What splits of the config's data are opened in: its policy for faulty pairs; one listing serves all.
+
+  Raises:
+    ValueError: there is no such policy.
+  """
+  from jseg.data import prepare, verify  # TFDS comes with it: half a second that other doors need not wait
+
+  policy = verify.Policy(config.data.bad_sample, config.data.max_bad_fraction)
+  return prepare.session(policy.check())
+
+
 def source(config: Config, split: str) -> Any:
-  """The random-access source of one split.
+  """The random-access source of one split, prepared first if config.data.source asks for it.
 
   Raises:
     ValueError: unknown dataset, split or option; data missing or damaged.
   """
   opener = module('data', config.data.name).open_split
-  return construct(
-    opener,
-    f"data.options of '{config.data.name}'",
-    options(config.data.options),
-    split=split,
-    source=config.data.source,
-    directory=config.data.dir,
-  )
+  with opening(config):
+    return construct(
+      opener,
+      f"data.options of '{config.data.name}'",
+      options(config.data.options),
+      split=split,
+      source=config.data.source,
+      directory=config.data.dir,
+    )
 
 
 def train_source(config: Config) -> Any:

@@ -84,9 +84,10 @@ def prepare(config: Config, workdir: pathlib.Path, stack: contextlib.ExitStack) 
     raise ValueError(
       f'optim.accumulate is {config.optim.accumulate}; it must divide the {per_device} images of each device'
     )
-  spec = resolve.training_spec(config)
-  source = resolve.train_source(config)
-  eval_source = resolve.source(config, config.eval.split)
+  with resolve.opening(config):
+    spec = resolve.training_spec(config)
+    source = resolve.train_source(config)
+    eval_source = resolve.source(config, config.eval.split)
   crop = resolve.as_tuple(config.data.crop)
   change = resolve.construct(augment.Augment, 'augment', resolve.options(config.augment), crop=crop)
   first = source[0]['image'].shape

@@ -1,12 +1,13 @@
 """What the doors share: a run's folder, its config and flags, and failing in one line."""
 
+import contextlib
 import json
 import os
 import pathlib
 import re
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NoReturn
 
 import ml_collections
@@ -32,18 +33,46 @@ def claim(workdir: pathlib.Path) -> None:
     raise ValueError(f'{workdir} cannot be written to ({error.strerror}); name another') from error
 
 
+@contextlib.contextmanager
+def claimed(workdir: pathlib.Path) -> Iterator[None]:
+  """Sees that the folder can be written to or made; a refusal inside leaves no empty folder behind.
+
+  Raises:
+    ValueError: it is a file, or may not be written to.
+  """
+  absent = [path for path in (workdir, *workdir.parents) if not path.exists()]
+  try:
+    with tempfile.TemporaryFile(dir=absent[-1].parent if absent else workdir):
+      pass
+  except OSError as error:
+    raise ValueError(f'{workdir} cannot be written to ({error.strerror}); name another') from error
+  try:
+    yield
+  except (ValueError, OSError):
+    inside = sorted(workdir.rglob('*'), reverse=True) if absent else []
+    if all(path.is_dir() for path in inside):
+      for path in [*inside, *absent]:
+        with contextlib.suppress(OSError):  # never made, or another's by now
+          path.rmdir()
+    raise
+
+
 def get_config(workdir: str) -> ml_collections.ConfigDict:
   """The config a run was trained with; `--config=jseg/engine/workdirs.py:W` names it, as any config file.
 
   Raises:
-    ValueError: the folder holds no run.
+    ValueError: the folder holds no run, or its config is damaged.
   """
   path = pathlib.Path(workdir) / 'config.json'
   if not path.is_file():
     raise ValueError(
       f'{workdir} holds no run: there is no {path.name}; train one there first, or name another'
     )
-  return ml_collections.ConfigDict(_tuples(json.loads(path.read_text()))).lock()
+  try:
+    return ml_collections.ConfigDict(_tuples(json.loads(path.read_text()))).lock()
+  except Exception as error:  # what ConfigDict makes of another JSON value is any of several
+    line = (str(error).strip() or type(error).__name__).splitlines()[0]
+    raise ValueError(f'{path}: no config ({line}); train the run again, or name another') from error
 
 
 def dataset(workdir: pathlib.Path, config: ml_collections.ConfigDict) -> spec.DatasetSpec:

@@ -46,6 +46,7 @@ SPEC = spec.DatasetSpec(
   ),
   raw_void=(11,),
   split_sizes={'train': 367, 'val': 101, 'test': 233},
+  other_sizes={468: "train and val together, an older split: use 'trainval'"},
   class_pixels=(
     10_682_767,
     14_750_079,
@@ -102,7 +103,7 @@ def scan(source: str) -> verify.Scan:
 def _scan_split(root: pathlib.Path, split: str) -> tuple[list[verify.Pair], list[str]]:
   pairs, problems, seen = [], [], set()
   listing = root / f'{split}.txt'
-  for number, line in enumerate(listing.read_text().splitlines(), 1):
+  for number, line in enumerate(layout.read_lines(listing), 1):
     parts = line.split()
     if not parts:
       continue
@@ -113,8 +114,8 @@ def _scan_split(root: pathlib.Path, split: str) -> tuple[list[verify.Pair], list
     if image in seen:
       problems.append(f'{listing} line {number}: {image.name} is listed twice')
     seen |= {image, mask}
-    absent = [f'{listing} line {number}: {path} is missing' for path in (image, mask) if not path.is_file()]
-    problems += absent
+    absent = [path for path in (image, mask) if not path.is_file()]
+    problems += [f'{listing} line {number}: {path} {layout.absence(path)}' for path in absent]
     if not absent:
       pairs.append(verify.Pair(image.stem, image, mask))
   if not seen:

@@ -93,7 +93,7 @@ def _pages(path: pathlib.Path) -> int:
   try:
     with Image.open(path) as volume:
       return sum(1 for _ in ImageSequence.Iterator(volume))
-  except (OSError, SyntaxError, ValueError, EOFError) as error:
+  except Exception as error:  # what a broken file raises is anything, a bomb warning too
     raise ValueError(f'{path}: not a readable volume ({labels.first_line(error)})') from error
 
 
@@ -104,7 +104,7 @@ def _read_slice(images: pathlib.Path, masks: pathlib.Path, index: int) -> tuple[
       with Image.open(path) as volume:
         volume.seek(index)
         pages.append(np.asarray(volume))
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
+    except Exception as error:  # what a broken file raises is anything, a bomb warning too
       raise ValueError(f'{path}: slice {index} cannot be read ({labels.first_line(error)})') from error
     if pages[-1].ndim != 2 or pages[-1].dtype != np.uint8:
       raise ValueError(f'{path}: slice {index} is not 8-bit grey')

@@ -83,6 +83,7 @@ SPEC = spec.DatasetSpec(
   raw_void=(0,),
   train_ids={raw: raw - 1 for raw in range(1, 41)},
   split_sizes={'train': 795, 'test': 654},
+  other_sizes={645: '654 misprinted'},
   owners=_OWNERS,
   folder='nyud',
 )

@@ -55,6 +55,7 @@ SPEC = spec.DatasetSpec(
   raw_void=(0,),
   train_ids={raw: raw - 1 for raw in range(1, 34)},
   split_sizes={'train': 2486, 'test': 200},
+  other_sizes={2488: 'all training images, two of which have no annotation'},
   owners='SiftFlowDataset.zip from www.cs.unc.edu/~jtighe/Papers/ECCV10 (research)',
   folder='SiftFlowDataset',
 )

@@ -57,6 +57,11 @@ SPEC = spec.DatasetSpec(
   raw_void=(0,),
   train_ids={raw: raw - 1 for raw in range(1, 38)},
   split_sizes={'train': 5285, 'test': 5050},
+  other_sizes={
+    10_335: 'all images of both splits',
+    10_355: '10,335, all images of both splits, misprinted',
+    2860: 'a figure that goes round without a source',
+  },
   owners=(
     'SUNRGBD-train_images, SUNRGBD-test_images and sunrgbd_train_test_labels as '
     'github.com/ankurhanda/sunrgbd-meta-data links them (research; register at rgbd.cs.princeton.edu), each '

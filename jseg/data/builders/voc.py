@@ -52,6 +52,7 @@ SPEC = spec.DatasetSpec(
   owner_palette=labels.bit_palette(256),
   raw_void=(255,),
   split_sizes={'train': 1464, 'val': 1449, 'trainaug': 10_582, 'sbdtrain': 8498, 'seg11valid': 736},
+  other_sizes={9963: 'all images of VOC2007, no set for segmentation'},
   owners=(
     'VOC2012 from host.robots.ox.ac.uk/pascal/VOC/voc2012 (free; images under Flickr terms), for trainaug '
     "and sbdtrain also benchmark_RELEASE of home.bharathh.info/home/sbd, for seg11valid FCN's list of that "
@@ -105,7 +106,10 @@ def scan(source: str) -> verify.Scan:
     split: '+'.join(part for part in parts.split('+') if part in pairs)
     for split, parts in (splits | more_splits).items()
   }
-  return verify.Scan(pairs, problems, {split: parts for split, parts in splits.items() if parts})
+  # SBD's own masks of VOC's images.
+  return verify.Scan(
+    pairs, problems, {split: parts for split, parts in splits.items() if parts}, repeated=['sbd_voc']
+  )
 
 
 def _listed(listing: pathlib.Path, problems: list[str]) -> dict[str, str]:
