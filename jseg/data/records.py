@@ -20,8 +20,8 @@ class PreparedSource:
     folder: the TFDS folder of one version, with features image, mask and id.
     split: a split of it, or several joined by '+'.
     table: train ids of the stored ones, as labels.remap takes it; None: the stored ones.
-    objects: gives what an example holds besides (or in place of `labels`), from the instances as the copy has
-      them; None: instances are not read.
+    objects: gives what an example holds besides, from the instances as the copy has them; None: instances are
+      not read.
   """
 
   def __init__(
