@@ -471,6 +471,11 @@ def test_twenty_one_classes_as_torchvision_draws_them(source, tmp_path):
   table[4:6, 10:42] = table[4:8, 4:10] = table[9:12, 6:9] = 255
   np.testing.assert_array_equal(examples[0]['labels'], table)
   assert not examples[1]['labels'].any() and not examples[2]['labels'].any()
+  assert examples[0].keys() == {'image', 'labels', 'id', 'index'} and len(examples) == 3
+  # The pixels that a copy counts are those of its 81 classes, so these labels have to be counted themselves.
+  assert not hasattr(examples, 'counts')
+  pixels, _, void = labels.count(examples, 21)
+  assert (pixels[11], pixels[15], void) == ((table == 11).sum(), (table == 15).sum(), (table == 255).sum())
   assert open_split('val', source, tmp_path, classes=21)[0]['labels'].max() == 2
   with pytest.raises(ValueError, match='coco has no 20 classes; there are: 81, 21'):
     open_split('val', source, tmp_path, classes=20)

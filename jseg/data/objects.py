@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
+from jseg.data import spec
 from jseg.typing import IGNORE_LABEL
 
 KEYPOINTS = 17
@@ -184,18 +185,39 @@ def labels(records: Sequence[Mapping[str, Any]], height: int, width: int) -> UIn
   return truth
 
 
-def labels_apart(text: str, train_ids: Mapping[int, int]) -> dict[str, Any]:
-  """Labels of some classes alone, from what the copy keeps: torchvision's rule.
+class Apart:
+  """A source with labels of some classes alone, drawn anew from the instances of each image.
+
+  It knows no counts of pixels without reading: those of a copy are of other labels.
+
+  Args:
+    source: its examples have `objects`, the instances as the copy keeps them.
+    train_ids: as labels_apart takes them.
+  """
+
+  def __init__(self, source: spec.Source, train_ids: Mapping[int, int]):
+    self._source, self._train_ids = source, train_ids
+
+  def __len__(self) -> int:
+    """The number of examples."""
+    return len(self._source)
+
+  def __getitem__(self, index: int) -> spec.Example:
+    """Reads one example and draws its labels."""
+    whole = self._source[index]
+    kept = {name: value for name, value in whole.items() if name != 'objects'}
+    return kept | {'labels': labels_apart(whole['objects'], self._train_ids)}
+
+
+def labels_apart(text: str, train_ids: Mapping[int, int]) -> UInt8[np.ndarray, 'h w']:
+  """Labels of some classes alone, from what the copy keeps of an image: torchvision's rule.
 
   Instances of other classes are not seen, crowds are as good as instances, and pixels of more than one
   instance are void. Source: github.com/pytorch/vision, references/segmentation/coco_utils.py.
 
   Args:
-    text: of an image.
+    text: what the copy keeps.
     train_ids: of the classes that are seen, by those of the copy.
-
-  Returns:
-    labels uint8 [h w].
   """
   kept = json.loads(text)
   seen = [r for r in kept['instances'] if r['class'] in train_ids]
@@ -204,7 +226,12 @@ def labels_apart(text: str, train_ids: Mapping[int, int]) -> dict[str, Any]:
   for one, mask in zip(seen, drawn, strict=True):
     truth[mask > 0] = train_ids[one['class']]
   truth[drawn.sum(0) > 1] = IGNORE_LABEL
-  return {'labels': truth}
+  return truth
+
+
+def as_text(stored: str) -> dict[str, Any]:
+  """The instances of an image as the copy keeps them, under `objects`: what Apart reads."""
+  return {'objects': stored}
 
 
 def example(text: str) -> dict[str, Any]:

@@ -21,8 +21,8 @@ class PreparedSource:
     split: a split of it, or several joined by '+'.
     num_classes: of the stored train ids.
     table: train ids of the stored ones, as labels.remap takes it; None: the stored ones.
-    objects: gives what an example holds besides (or in place of `labels`), from the instances as the copy has
-      them; None: instances are not read.
+    objects: gives what an example holds besides, from the instances as the copy has them; None: instances are
+      not read.
   """
 
   def __init__(

@@ -19,11 +19,11 @@ labels of walls, streets or skies: these are background too.
 import functools
 import json
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from jseg.data import annotations, labels, layout, objects, prepare, records, spec, verify
+from jseg.data import annotations, labels, layout, objects, prepare, spec, verify
 from jseg.data.builders import voc
 
 SPLITS = ('train', 'val', 'train2014', 'val2014', 'trainvoc')
@@ -52,6 +52,7 @@ VOC_PIXELS = (
   1000  # of VOC's classes, more of which an image of `trainvoc` has; source: torchvision, there too
 )
 TRAIN_IDS = {category: i for i, category in enumerate(CATEGORIES, 1)}
+TO_VOC = {TRAIN_IDS[category]: i for i, category in enumerate(VOC, 1)}
 
 _SIZES = {'train': 118_287, 'val': 5000, 'train2014': 82_783, 'val2014': 40_504}
 _OWNERS = (
@@ -96,7 +97,7 @@ def spec_of(classes: int = 81) -> spec.DatasetSpec:
 
 def open_split(
   split: str, *, source: str = '', directory: str = '', classes: int = 81, instances: bool = False
-) -> records.PreparedSource:
+) -> spec.Source:
   """A split of COCO, prepared first if need be; one copy serves both protocols.
 
   Args:
@@ -111,27 +112,14 @@ def open_split(
     ValueError: unknown split or number of classes, instances with 21 classes, nothing prepared, the split is
       not in the source, or a fault in it, naming the file; it has to be prepared and pycocotools is absent.
   """
-  return prepare.open_split(
-    SPEC,
-    split,
-    splits=SPLITS,
-    scan=scan,
-    source=source,
-    directory=directory,
-    objects=_reader(spec_of(classes), instances),
-  )
-
-
-def _reader(chosen: spec.DatasetSpec, instances: bool) -> Callable[[str], spec.Example] | None:
-  """What reads an image's instances from the copy; nothing does if neither labels nor example need them."""
-  if chosen is SPEC and not instances:
-    return None
+  chosen = spec_of(classes)
   if chosen is SPEC_VOC and instances:
     raise ValueError('coco: instances are of 80 kinds; they do not come with the 21 classes of VOC')
-  if instances:
-    return objects.example
-  to_voc = {TRAIN_IDS[category]: i for i, category in enumerate(VOC, 1)}
-  return functools.partial(objects.labels_apart, train_ids=to_voc)
+  reader = objects.as_text if chosen is SPEC_VOC else objects.example if instances else None
+  examples = prepare.open_split(
+    SPEC, split, splits=SPLITS, scan=scan, source=source, directory=directory, objects=reader
+  )
+  return examples if chosen is SPEC else objects.Apart(examples, TO_VOC)
 
 
 def scan(source: str) -> verify.Scan:
