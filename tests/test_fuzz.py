@@ -158,6 +158,7 @@ def fuzz_index(rng, folder):
 def fuzz_record(rng, folder):
   """A record of a copy that has rotted, past what ArrayRecord's own checksums find."""
   source = records.PreparedSource.__new__(records.PreparedSource)
+  source._objects = None
   broken = rng.random() < 0.5
   record = {
     'image': picture(IMAGES[:1] + IMAGES[4:5], rng) if broken else IMAGE_FIRST,

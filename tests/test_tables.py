@@ -53,7 +53,7 @@ ADE = {
 SIZES = {
   'ade20k': (20210, 2000),
   'camvid': (367, 101, 233),
-  'cityscapes': (2975, 500),
+  'cityscapes': (2975, 500, 2975, 19998, 500),
   'coco': (118287, 5000, 82783, 40504),
   'isbi': (24, 6),
   'nyudv2': (795, 654),
@@ -129,8 +129,8 @@ def test_ade20k():
 def test_thirteen_classes():
   assert nyudv2.SPEC_13.classes == words(NYU_13)
   table = labels.spec_table(nyudv2.SPEC_13)
-  assert [int(n) + 1 for n in table[:40]] == [int(n) for n in NYU_40_TO_13.split()]
-  assert table[255] == 255 and (table[40:255] == labels.UNKNOWN).all()
+  assert [int(n) + 1 for n in table[1:41]] == [int(n) for n in NYU_40_TO_13.split()]
+  assert table[0] == 255 and (table[41:] == labels.UNKNOWN).all()
 
 
 @pytest.mark.parametrize('dataset', SPECS, ids=lambda spec: spec.protocol)

@@ -107,11 +107,13 @@ def scanned(
   problems: Sequence[str],
   splits: Mapping[str, str],
   root: pathlib.Path,
+  *,
+  repeated: Sequence[str] = (),
 ) -> verify.Scan:
-  """The scan, with a line more for every part without images."""
+  """The scan, with a line more for every part without images; `repeated` as verify.Scan has it."""
   empty = [f'{root}: no images found for {part}' for part, found in pairs.items() if not found]
   # An image without its mask was said already; nothing at all has to be.
-  return verify.Scan(pairs, [*problems, *([] if problems else empty)], splits)
+  return verify.Scan(pairs, [*problems, *([] if problems else empty)], splits, repeated=repeated)
 
 
 def look(scan: Callable[[str], verify.Scan], source: str) -> tuple[verify.Scan | None, list[pathlib.Path]]:

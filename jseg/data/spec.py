@@ -166,9 +166,12 @@ class DatasetSpec:
     return tuple(1.0 / math.log(offset + n / total) for n in self.class_pixels)
 
 
+_BY_NUMBER = ('train_ids', 'other_sizes')  # JSON's keys are texts
+
+
 def to_json(dataset: DatasetSpec) -> dict[str, Any]:
   """A specification as values that JSON can hold; `from_json` reads them."""
-  return dataclasses.asdict(dataset) | {'train_ids': list(dataset.train_ids.items())}
+  return dataclasses.asdict(dataset) | {key: list(getattr(dataset, key).items()) for key in _BY_NUMBER}
 
 
 def from_json(values: Mapping[str, Any]) -> DatasetSpec:
@@ -185,7 +188,7 @@ def from_json(values: Mapping[str, Any]) -> DatasetSpec:
 
   try:
     fields = tuples(dict(values))
-    return DatasetSpec(**fields | {'train_ids': dict(fields['train_ids'])})
+    return DatasetSpec(**fields | {key: dict(fields[key]) for key in _BY_NUMBER})
   except (TypeError, KeyError, ValueError) as error:
     raise ValueError(f'not the specification of a dataset ({error})') from error
 

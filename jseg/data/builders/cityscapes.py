@@ -139,7 +139,9 @@ def scan(source: str) -> verify.Scan:
       lambda name, masks=masks, ending=ending: masks / f'{name}{ending}',
     )
     problems += faults
-  return layout.scanned(pairs, problems, SPLITS | {split: split for split in coarse}, root)
+  again = [split for split in coarse if coarse[split] in ('train', 'val')]  # the fine ones' images
+  splits = SPLITS | {split: split for split in coarse}
+  return layout.scanned(pairs, problems, splits, root, repeated=again)
 
 
 def _frames(tree: pathlib.Path, ending: str) -> set[str]:
