@@ -1,9 +1,10 @@
-"""Augmentation on the host: one geometric pass over image, labels and objects together, then colour, then blur.
+"""Augmentation on the host: one geometric pass over image, labels and objects, then colour, then blur.
 
 Scale, rotation, flips, shift, crop and elastic deformation are one map from the output back to the source, so
 pixels are resampled once, and only those of the crop. Outside the source labels are void. Half-pixel centres.
 
-What an example may hold besides image, labels, id and index, and what becomes of it; anything else is left out:
+What an example may hold besides image, labels, id and index, and what becomes of it (other things are left
+out):
 
   weight          float32 [h w], read bilinearly, 0 outside
   masks           uint8 [n h w] of 0 and 1, one an object, read by nearest neighbour, 0 outside
@@ -102,7 +103,9 @@ class Augment:
     if self.translate != int(self.translate):
       raise ValueError(f'augment: translate is {self.translate}; it is a whole number of pixels')
     if self.rare and not self.crop:
-      raise ValueError(f'augment: rare is {self.rare}, but whole images are taken; set data.crop, or rare=0.0')
+      raise ValueError(
+        f'augment: rare is {self.rare}, but whole images are taken; set data.crop, or rare=0.0'
+      )
     if self.padding not in geometry.PADDING:
       known = ', '.join(geometry.PADDING)
       raise ValueError(f"augment: padding '{self.padding}' is unknown; there are: {known}")

@@ -139,7 +139,7 @@ def image_and_labels(
 
 
 def weight(values: np.ndarray, where: Place, outside: np.ndarray | None) -> np.ndarray:
-  """Weights float32 [h w] read bilinearly at `where`; 0 outside the source, as `image_and_labels` found it."""
+  """Weights float32 [h w] read bilinearly at `where`; 0 where `image_and_labels` found `outside`."""
   result = _linear(values, where, 0)
   if outside is not None:
     result[outside] = 0

@@ -115,7 +115,8 @@ def _at(points: np.ndarray, where: geometry.Place) -> np.ndarray:
   x1, y1 = np.minimum(x0 + 1, width - 1), np.minimum(y0 + 1, height - 1)
   u, v = (inside - np.stack([x0, y0], axis=1)).T
   read = [
-    (field[y0, x0] * (1 - u) + field[y0, x1] * u) * (1 - v) + (field[y1, x0] * (1 - u) + field[y1, x1] * u) * v
+    (field[y0, x0] * (1 - u) + field[y0, x1] * u) * (1 - v)
+    + (field[y1, x0] * (1 - u) + field[y1, x1] * u) * v
     for field in where.maps
   ]
   return np.stack(read, axis=1) + (points - inside) @ where.matrix[:, :2].T
