@@ -52,7 +52,7 @@ def augment_section() -> ml_collections.ConfigDict:
     vflip=False,  # mirror up and down, one time in two
     scale=(1.0, 1.0),  # (least, greatest) factor on both sides
     rotate=0.0,  # greatest angle either way, degrees
-    rare=0.0,  # share of crops around a pixel of a class drawn from those the image has
+    rare=0.0,  # share of crops centred on a pixel of a class drawn from those the image has
     translate=0,  # greatest shift either way, whole pixels
     elastic=0.0,  # standard deviation of a 3x3 grid of displacements, pixels
     padding='mean',  # outside the image: mean (colour) | zero | mirror; labels are void there

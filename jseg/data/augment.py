@@ -53,9 +53,9 @@ class Augment:
     vflip: mirror up and down with probability 0.5.
     scale: (least, greatest) factor on both sides, drawn uniformly, as PSPNet's published code does.
     rotate: greatest angle in degrees, drawn uniformly from both directions, about the image centre.
-    rare: probability that the crop is placed around a pixel of a class drawn uniformly from those that the
-      image has, as RefineNet does for rare classes; uniformly among the places that hold it. That is before
-      translate and elastic; a scale below 1 may skip that pixel, but not its place.
+    rare: probability that the crop is centred on a pixel of a class drawn uniformly from those that the image
+      has (void is none), as near as the image's borders allow: RefineNet's code, for which it is 1. That is
+      before translate and elastic; a scale below 1 may skip that pixel, but not its place.
     translate: greatest shift in whole pixels of the result, drawn for both axes, uniformly from both
       directions; FCN tried 32.
     elastic: standard deviation, in pixels of the result, of a 3x3 grid of displacements that are drawn from a
@@ -177,14 +177,14 @@ class Augment:
 def _offset(rng: np.random.Generator, size: int, window: int, held: int | None = None) -> int:
   """Where a window starts in a line of `size` pixels; negative if the line lies inside the window.
 
-  Drawn uniformly; from the places that hold pixel `held`, if it is given. The window leaves the line only to
-  hold a pixel that is not on the line.
+  Drawn uniformly, or with pixel `held` as near to its centre as that allows. The window leaves the line only
+  to hold a pixel that is not on the line.
   """
   least, greatest = min(0, size - window), max(0, size - window)
-  if held is not None:
-    first, last = held - window + 1, held
-    least, greatest = min(max(least, first), last), max(min(greatest, last), first)
-  return int(rng.integers(least, greatest, endpoint=True))
+  if held is None:
+    return int(rng.integers(least, greatest, endpoint=True))
+  start = min(max(held - window // 2, least), greatest)
+  return min(max(start, held - window + 1), held)
 
 
 def _of_any_class(labels: np.ndarray, rng: np.random.Generator) -> tuple[int, int] | None:
