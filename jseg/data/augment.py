@@ -100,8 +100,6 @@ class Augment:
     for name, greatest in _RANGES.items():
       if not 0 <= values[name] <= greatest:
         raise ValueError(f'augment: {name} is {values[name]}; it lies in 0..{greatest:g}')
-    if self.translate != int(self.translate):
-      raise ValueError(f'augment: translate is {self.translate}; it is a whole number of pixels')
     if self.rare and not self.crop:
       raise ValueError(
         f'augment: rare is {self.rare}, but whole images are taken; set data.crop, or rare=0.0'

@@ -70,7 +70,7 @@ def _hulls(boxes: np.ndarray, where: geometry.Place) -> np.ndarray:
   y = boxes[:, None, 1] * (1 - v) + boxes[:, None, 3] * v
   # A box's borders lie between pixels: the left one of pixel 0 at 0, the middle of it at 0.5.
   points, _ = _forward(np.stack([x, y], axis=-1).reshape(-1, 2) - 0.5, where)
-  points = (points + 0.5).reshape(len(boxes), -1, 2)
+  points = (points + 0.5).reshape(len(boxes), len(u), 2)
   limit = np.array(where.size[::-1], float)
   corners = [extreme.clip(0, limit) for extreme in (points.min(axis=1), points.max(axis=1))]
   return np.concatenate(corners, axis=1).astype(np.float32)
