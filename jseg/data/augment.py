@@ -59,7 +59,7 @@ class Augment:
     translate: greatest shift in whole pixels of the result, drawn for both axes, uniformly from both
       directions; FCN tried 32.
     elastic: standard deviation, in pixels of the result, of a 3x3 grid of displacements that are drawn from a
-      Gaussian and interpolated bicubically (U-Net: 10), see geometry.bending.
+      Gaussian and interpolated bicubically between the centres of 3x3 cells (U-Net: 10).
     padding: what the image has outside the source. 'mean': the source's mean colour, close to zero once the
       task has subtracted a mean. 'zero': black. 'mirror': the source mirrored about its outermost pixels.
     brightness: the image is multiplied by 1 + u, u uniform in +-brightness.

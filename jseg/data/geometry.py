@@ -62,7 +62,7 @@ def place(
     angle: in degrees, about the image's centre.
     start: (top, left) of the window in the scaled image; may be negative.
     mirrored: (up and down, left and right), of the window.
-    bend: displacements (x, y) [3 3 2] of the window's pixels, as `bending` spreads them; None for none.
+    bend: displacements (x, y) [3 3 2] of the window's pixels, see `_maps`; None for none.
   """
   flip = np.eye(3)
   for axis in (0, 1):
@@ -72,7 +72,7 @@ def place(
   half = np.array([[1.0, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])  # pixel i covers [i, i + 1): its centre is i + 0.5
   turned = _turned(source, scaled, angle)
   matrix = (np.linalg.inv(half) @ turned @ centred @ flip @ half)[:2]
-  return Place(source, size, matrix, None if bend is None else _maps(matrix, bending(bend, matrix, size)))
+  return Place(source, size, matrix, None if bend is None else _maps(bend, matrix, size))
 
 
 def in_scaled(
@@ -95,26 +95,21 @@ def _turned(source: tuple[int, int], scaled: tuple[int, int], angle: float) -> n
   return np.array([[ratio_x, 0, source[1] / 2], [0, ratio_y, source[0] / 2], [0, 0, 1]]) @ turn
 
 
-def bending(grid: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-  """Displacements in the source, float32 [h w 2], of displacements (x, y) [3 3 2] of the window's pixels.
+def _maps(grid: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+  """The maps of a place of which displacements (x, y) [3 3 2] of the window's pixels are given.
 
   The window is cut into 3x3 equal cells; each vector stands at the centre of its cell. Between them stands
   OpenCV's bicubic interpolation (a = -0.75), the outermost vectors repeated beyond the grid. It is linear, so
   the few vectors are turned into the source's instead of all the pixels' ones.
   """
-  vectors = (grid @ matrix[:, :2].T).astype(np.float32)
-  return cv2.resize(vectors, (size[1], size[0]), interpolation=cv2.INTER_CUBIC)
-
-
-def _maps(matrix: np.ndarray, displaced: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-  across, down = np.arange(displaced.shape[1]), np.arange(displaced.shape[0])[:, None]
-  x, y = (
-    displaced[..., i]
-    + (matrix[i, 0] * across + matrix[i, 2]).astype(np.float32)
-    + (matrix[i, 1] * down).astype(np.float32)
-    for i in (0, 1)
-  )
-  return x, y
+  vectors = np.moveaxis(grid @ matrix[:, :2].T, -1, 0).astype(np.float32)
+  maps = []
+  for (across, down, offset), displaced in zip(matrix, vectors, strict=True):
+    field = cv2.resize(np.ascontiguousarray(displaced), (size[1], size[0]), interpolation=cv2.INTER_CUBIC)
+    field += (across * np.arange(size[1]) + offset).astype(np.float32)
+    field += (down * np.arange(size[0])[:, None]).astype(np.float32)
+    maps.append(field)
+  return maps[0], maps[1]
 
 
 def image_and_labels(
@@ -129,13 +124,22 @@ def image_and_labels(
   outside = truth == OUTSIDE
   if not outside.any():
     return _linear(image, where, 0), truth, None
-  truth[outside] = IGNORE_LABEL
+  np.copyto(truth, IGNORE_LABEL, where=outside)
   if padding == 'mirror':
     return _mirrored(image, where), truth, outside
   fill = np.rint(cv2.mean(image)[:3]).astype(np.uint8) if padding == 'mean' else 0
   result = _linear(image, where, fill)
-  result[outside] = fill
+  if not where.shifts:  # else it is there already
+    cv2.copyTo(_canvas(where.size, fill, image), outside.view(np.uint8), result)
   return result, truth, outside
+
+
+def _canvas(size: tuple[int, int], fill: np.ndarray | int, like: np.ndarray) -> np.ndarray:
+  """An array of a size filled with one value or colour; row by row, 50 times faster than pixel by pixel."""
+  canvas = np.empty((*size, *like.shape[2:]), like.dtype)
+  canvas[0] = fill
+  canvas[1:] = canvas[0]
+  return canvas
 
 
 def weight(values: np.ndarray, where: Place, outside: np.ndarray | None) -> np.ndarray:
@@ -182,12 +186,12 @@ def _moved(values: np.ndarray, where: Place, fill: np.ndarray | int) -> np.ndarr
   y1, x1 = max(y0, min(height, top + out_h)), max(x0, min(width, left + out_w))
   window = values[y0:y1, x0:x1]
   if window.shape[:2] != where.size:
-    canvas = np.empty((out_h, out_w, *values.shape[2:]), values.dtype)
-    canvas[:] = fill
+    canvas = _canvas(where.size, fill, values)
     canvas[y0 - top : y1 - top, x0 - left : x1 - left] = window
     window = canvas
-  # A copy even of the whole: the source's own arrays stay as they are.
-  return np.array(window[::y_step, ::x_step], order='C')
+  if (y_step, x_step) == (1, 1):
+    return np.array(window, order='C')  # a copy even of the whole: the source's own arrays stay as they are
+  return cv2.flip(window, {(-1, 1): 0, (1, -1): 1, (-1, -1): -1}[int(y_step), int(x_step)])
 
 
 def _resampled(values: np.ndarray, where: Place, kind: int, border: int, fill: int = 0) -> np.ndarray:
