@@ -53,12 +53,18 @@ def augment_section() -> ml_collections.ConfigDict:
   """What happens to training examples at random: options of jseg.data.augment.Augment; these do nothing."""
   return section(
     flip=False,  # mirror left and right, one time in two
+    vflip=False,  # mirror up and down, one time in two
     scale=(1.0, 1.0),  # (least, greatest) factor on both sides
     rotate=0.0,  # greatest angle either way, degrees
+    rare=0.0,  # share of crops centred on a pixel of a class drawn from those the image has
+    translate=0,  # greatest shift either way, whole pixels
+    elastic=0.0,  # standard deviation of a 3x3 grid of displacements, pixels
+    padding='mean',  # outside the image: mean (colour) | zero | mirror; labels are void there
     brightness=0.0,  # greatest relative change of the image ...
     contrast=0.0,  # ... of distances from its mean grey ...
     saturation=0.0,  # ... and from each pixel's grey
     hue=0.0,  # greatest turn of the colours either way, in full turns
+    gamma=0.0,  # values to the power of (1 + gamma)^u, u in -1..1
     blur=0.0,  # greatest standard deviation of a Gaussian blur, pixels
   )
 

@@ -11,7 +11,8 @@ else:
   Array = jax.Array | np.ndarray
 Config = Any  # an ml_collections.ConfigDict: configs/base.py names its keys, its lock checks them at run time
 Key = jax.Array  # a typed key, jax.random.key(...)
-Batch = dict[str, Any]  # image uint8 [b h w 3], labels uint8 [b h w], valid bool [b], index int32 [b]
+# image uint8 [b h w 3], labels uint8 [b h w], valid bool [b], index int32 [b], maybe weight float32 [b h w]
+Batch = dict[str, Any]
 Sums = dict[str, Any]  # name -> (sum, count), or an array that adds up (a confusion matrix)
 Params = Any  # a pytree of arrays
 Dtype = Any  # jnp.float32, jnp.bfloat16, ...

@@ -14,6 +14,12 @@ GEOMETRIES = {
   'scale and crop': {'scale': (0.5, 2.0), 'crop': (33, 31)},
   'rotate': {'rotate': 30.0},
   'all': {'scale': (0.7, 1.5), 'rotate': 20.0, 'flip': True, 'crop': (40, 40)},
+  'vflip': {'vflip': True},
+  'translate': {'translate': 12},
+  'elastic': {'elastic': 1.5},
+  'rare crop': {'rare': 1.0, 'crop': (30, 30), 'rotate': 10.0},
+  'black and shifted': {'padding': 'zero', 'translate': 20, 'rotate': 20.0},
+  'mirrored': {'padding': 'mirror', 'scale': (0.5, 1.2), 'elastic': 1.0, 'vflip': True},
 }
 
 
@@ -51,12 +57,14 @@ def test_geometry_keeps_image_and_labels_aligned(options):
 
 
 def test_the_same_rng_gives_the_same_result():
-  colour = {'brightness': 0.3, 'contrast': 0.3, 'saturation': 0.3, 'hue': 0.1, 'blur': 1.5}
-  full = augment.Augment(crop=(40, 40), flip=True, scale=(0.5, 2.0), rotate=9.0, **colour)
+  colour = {'brightness': 0.3, 'contrast': 0.3, 'saturation': 0.3, 'hue': 0.1, 'gamma': 0.5, 'blur': 1.5}
+  place = {'flip': True, 'vflip': True, 'rare': 0.5, 'translate': 5, 'elastic': 3.0, 'padding': 'mirror'}
+  full = augment.Augment(crop=(40, 40), scale=(0.5, 2.0), rotate=9.0, **place, **colour)
   example = blocks(np.random.default_rng(0))
+  example['weight'] = example['image'][..., 0].astype(np.float32)
   before = {k: np.copy(v) for k, v in example.items()}
   one, two, other = (full(example, np.random.default_rng(s)) for s in (7, 7, 8))
-  for name in ('image', 'labels'):
+  for name in ('image', 'labels', 'weight'):
     np.testing.assert_array_equal(one[name], two[name])
     np.testing.assert_array_equal(example[name], before[name])  # the source's own arrays stay as they were
   assert (one['image'] != other['image']).any()
@@ -69,16 +77,28 @@ def test_no_options_change_nothing():
   np.testing.assert_array_equal(out['labels'], example['labels'])
 
 
-def test_flip_twice_is_the_identity_and_both_cases_occur():
+def test_a_result_is_never_the_sources_own_memory():
   example = blocks(np.random.default_rng(0))
-  flip = augment.Augment(flip=True)
+  example['weight'] = np.ones((48, 64), np.float32)
+  out = augment.Augment()(example, np.random.default_rng(1))
+  for name in ('image', 'labels', 'weight'):
+    assert not np.shares_memory(out[name], example[name])
+
+
+@pytest.mark.parametrize('option', ['flip', 'vflip'])
+def test_flip_twice_is_the_identity_and_both_cases_occur(option):
+  example = blocks(np.random.default_rng(0))
+  flip = augment.Augment(**{option: True})
   kept = 0
   for seed in range(40):
     once = flip(example, np.random.default_rng(seed))
     twice = flip(once, np.random.default_rng(seed))
     np.testing.assert_array_equal(twice['image'], example['image'])
     np.testing.assert_array_equal(twice['labels'], example['labels'])
-    kept += (once['labels'] == example['labels']).all()
+    turned = example['labels'][:, ::-1] if option == 'flip' else example['labels'][::-1]
+    same = (once['labels'] == example['labels']).all()
+    assert same or (once['labels'] == turned).all()
+    kept += same
   assert 8 < kept < 32
 
 
@@ -119,6 +139,80 @@ def test_crops_reach_every_place():
   crop = augment.Augment(crop=(3, 3))
   corners = {int(crop(example, np.random.default_rng(s))['image'][0, 0, 0]) for s in range(100)}
   assert corners == {0, 3, 6, 15, 18, 21}
+
+
+def test_translate_reaches_every_shift_up_to_its_own():
+  labels = np.full((21, 31), 1, np.uint8)
+  labels[10, 15] = 2
+  example = {'image': np.zeros((21, 31, 3), np.uint8), 'labels': labels, 'id': '', 'index': 0}
+  shift = augment.Augment(translate=2)
+  places = {
+    tuple(np.argwhere(shift(example, np.random.default_rng(s))['labels'] == 2)[0]) for s in range(200)
+  }
+  assert places == {(y, x) for y in range(8, 13) for x in range(13, 18)}
+
+
+def test_rare_crops_hold_a_class_drawn_from_those_present():
+  labels = np.zeros((60, 80), np.uint8)
+  labels[:, 70:] = 255
+  labels[2:5, 3:6] = 7  # 9 of 4200 pixels
+  example = {'image': np.zeros((60, 80, 3), np.uint8), 'labels': labels, 'id': '', 'index': 0}
+  options = {'crop': (20, 20), 'rotate': 180.0, 'flip': True, 'scale': (1.0, 1.5)}
+  draws = 300
+  found = {
+    rare: np.mean(
+      [
+        (augment.Augment(**options, rare=rare)(example, rng)['labels'] == 7).any()
+        for rng in generators(draws)
+      ]
+    )
+    for rare in (0.0, 0.5, 1.0)
+  }
+  # Two classes: with probability rare / 2 the crop is centred on the small one, else it holds it by chance.
+  assert found[0.0] < 0.15
+  assert found[0.5] == pytest.approx(0.25 + 0.75 * found[0.0], abs=0.1)
+  assert found[1.0] == pytest.approx(0.5 + 0.5 * found[0.0], abs=0.1)
+  labels[labels == 0] = 255  # void is not drawn
+  assert all(
+    (augment.Augment(**options, rare=1.0)(example, rng)['labels'] == 7).any() for rng in generators(50)
+  )
+
+
+def test_rare_crops_are_centred_but_stay_inside():
+  labels = np.full((40, 50), 255, np.uint8)
+  example = {'image': np.zeros((40, 50, 3), np.uint8), 'labels': labels, 'id': '', 'index': 0}
+  for (y, x), expected in (((20, 30), (5, 5)), ((0, 49), (0, 9)), ((37, 2), (7, 2))):
+    labels[:] = 255
+    labels[y, x] = 3
+    out = augment.Augment(crop=(10, 10), rare=1.0)(example, np.random.default_rng(0))['labels']
+    np.testing.assert_array_equal(np.argwhere(out == 3), [expected])
+  labels[:] = 255
+  out = augment.Augment(crop=(10, 10), rare=1.0)(example, np.random.default_rng(0))['labels']
+  assert out.shape == (10, 10) and (out == 255).all()
+
+
+def generators(count):
+  return (np.random.default_rng(seed) for seed in range(count))
+
+
+def test_gamma_by_hand():
+  values = np.arange(256, dtype=np.uint8)
+  image = np.repeat(values[None, :, None], 3, 2)
+  example = {'image': image, 'labels': np.zeros((1, 256), np.uint8), 'id': '', 'index': 0}
+  directions = set()
+  for seed in range(10):
+    u = np.random.default_rng(seed)
+    (
+      u.uniform(1.0, 1.0),
+      u.uniform(-0.0, 0.0),
+      u.integers(0, 0, endpoint=True),
+      u.integers(0, 0, endpoint=True),
+    )
+    exponent = 1.8 ** u.uniform(-1, 1)
+    out = augment.Augment(gamma=0.8)(example, np.random.default_rng(seed))['image'][0, :, 0]
+    np.testing.assert_allclose(out, 255 * (values / 255) ** exponent, atol=0.5001)
+    directions.add(exponent > 1)
+  assert directions == {False, True}
 
 
 def test_brightness_contrast_and_saturation_by_hand():
@@ -166,6 +260,12 @@ def test_blur_smooths_the_image_only():
     {'brightness': 1.5},
     {'hue': 0.6},
     {'blur': float('nan')},
+    {'gamma': -0.1},
+    {'elastic': -1.0},
+    {'translate': -1},
+    {'rare': 1.5, 'crop': (3, 3)},
+    {'rare': 0.5},
+    {'padding': 'grey'},
   ],
 )
 def test_values_out_of_range_are_named(options):

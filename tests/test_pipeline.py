@@ -60,6 +60,27 @@ def test_batch_holds_what_the_contract_says():
   np.testing.assert_array_equal(batch['labels'][:, 0, 0], batch['index'] % 3)
 
 
+class Weighted(Numbers):
+  def __getitem__(self, index):
+    example = super().__getitem__(index)
+    return {**example, 'weight': np.full(example['labels'].shape, index + 0.5, np.float32)}
+
+
+def test_weights_come_along():
+  for batch in take(5, source=Weighted(10)):
+    assert (batch['weight'].dtype, batch['weight'].shape) == (np.float32, (4, 4, 6))
+    np.testing.assert_array_equal(batch['weight'], batch['index'][:, None, None] + np.full((4, 4, 6), 0.5))
+
+
+def test_weights_are_nothing_where_there_is_only_padding():
+  first, last = pipeline.eval_batches(Weighted(3, [(4, 6), (5, 33), (4, 6)]), batch_size=2)
+  assert first['weight'].shape == (2, 32, 64)
+  for row, (h, w) in enumerate([(4, 6), (5, 33)]):
+    assert (first['weight'][row, :h, :w] == row + 0.5).all()
+    assert first['weight'][row].sum() == (row + 0.5) * h * w
+  assert (last['weight'][0] == 2.5).all() and not last['weight'][1].any()
+
+
 def test_each_epoch_has_every_example_once_in_another_order():
   order = np.concatenate([b['index'] for b in take(15)])  # 60 rows: six epochs of ten
   epochs = order.reshape(6, 10)

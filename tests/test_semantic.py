@@ -82,6 +82,30 @@ def test_one_device_equals_eight():
   np.testing.assert_array_equal(evaluate(task, 1, one), evaluate(task, 8, one))
 
 
+def weighted(data):
+  """The batch with weights that differ from row to row; where nothing may count they are large."""
+  weight = np.random.default_rng(2).uniform(0, 1, data['labels'].shape) * (
+    1 + data['index'][:, None, None] % 3
+  )
+  nothing = (data['labels'] == 255) | ~data['valid'][:, None, None]
+  return {**data, 'weight': np.where(nothing, 1e6, weight).astype(np.float32)}
+
+
+@pytest.mark.parametrize('normalise', ['pixels', 'weights', 'images'])
+def test_one_device_equals_eight_with_weights_and_padding_rows(normalise):
+  task = make(Deep(), normalise=normalise)
+  state = jax.device_get(task.init(jax.random.key(0), (12, 16, 3)))
+  data = weighted(batch(4, padded=3))
+  kept = {name: x[:5] for name, x in data.items()}  # the same without the rows that only fill up
+  results = []
+  for rows, devices in ((data, 1), (data, 8), (kept, 1)):
+    step = jax.pmap(task.train_step, AXIS, in_axes=(0, 0, None), devices=jax.devices()[:devices])
+    after, sums = step(copies(state, devices), spread(rows, devices), jax.random.key(7))
+    results.append(jax.tree.map(lambda x: np.asarray(x)[0], (after.params, sums['loss'])))
+  assert_close(results[0], results[1])
+  assert_close(results[0], results[2])
+
+
 def test_a_mean_of_device_means_would_be_noticed():
   # The rows of `batch` are unequal enough for a mean of per-device means to differ by far more than 1e-5.
   counts = [(batch(0)['labels'][i] != 255).sum() for i in range(8)]
@@ -241,16 +265,17 @@ class Deep(segnet_basic.nn.Module):
 def loss_by_hand(state, data, factors, step=1):
   """The weighted sum of mean cross-entropies in numpy, from {module of Deep: factor}."""
   image, labels = data['image'][:, ::step, ::step] / 127.5 - 1, data['labels'][:, ::step, ::step]
-  total = 0.0
+  total, own = 0.0, data['weight'][:, ::step, ::step] if 'weight' in data else np.ones(labels.shape)
   for name, factor in factors.items():
     scores = image @ state.params[name]['kernel'] + state.params[name]['bias']
     log_share = scores - np.log(np.exp(scores).sum(-1, keepdims=True))
     known = labels != 255
-    weights = np.asarray(SPEC.class_weights(''))[labels[known]]
+    weights = np.asarray(SPEC.class_weights(''))[labels[known]] * own[known]
     total -= factor * (weights * log_share[known, labels[known]]).sum() / known.sum()
   return total
 
 
+@pytest.mark.parametrize('change', [dict, weighted])
 @pytest.mark.parametrize(
   ('chosen', 'factors', 'step'),
   [
@@ -259,10 +284,10 @@ def loss_by_hand(state, data, factors, step=1):
     ((('small', 2.0),), {'side': 2.0}, 2),  # against every second label
   ],
 )
-def test_losses_are_taken_on_the_maps_they_name(chosen, factors, step):
+def test_losses_are_taken_on_the_maps_they_name(chosen, factors, step, change):
   task = make(Deep(), losses=chosen)
   state = jax.device_get(task.init(jax.random.key(0), (12, 16, 3)))
-  data = batch(4)
+  data = change(batch(4))
   train_step = jax.pmap(task.train_step, AXIS, in_axes=(0, 0, None), devices=jax.devices()[:2])
   _, sums = train_step(copies(state, 2), spread(data, 2), jax.random.key(7))
   total, count = (float(np.asarray(x)[0]) for x in sums['loss'])

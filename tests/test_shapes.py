@@ -40,7 +40,7 @@ def test_truth_agrees_with_itself(size):
     real = e['labels'] != 255
     painted = (e['masks'] * (e['classes'] + 1)[:, None, None]).sum(0)
     np.testing.assert_array_equal(e['labels'][real], painted[real])
-    for mask, (y0, x0, y1, x1) in zip(e['masks'], e['boxes'], strict=True):
+    for mask, (x0, y0, x1, y1) in zip(e['masks'], e['boxes'], strict=True):
       ys, xs = np.nonzero(mask)
       assert (ys.min(), xs.min(), ys.max() + 1, xs.max() + 1) == (y0, x0, y1, x1)
     assert set(np.flatnonzero(e['tags'])) == set(e['classes'])
@@ -63,9 +63,9 @@ def test_keypoints_lie_where_they_say():
     e = source[index]
     for mask, kind, points in zip(e['masks'], e['classes'], e['keypoints'], strict=True):
       states += np.bincount(points[:, 2].astype(int), minlength=3)
-      for name, (y, x, seen) in zip(shapes.KEYPOINTS, points, strict=True):
+      for name, (x, y, seen) in zip(shapes.KEYPOINTS, points, strict=True):
         if seen == 0:
-          assert (y, x) == (0.0, 0.0)
+          assert (x, y) == (0.0, 0.0)
         elif seen == 1 or name != 'centre':
           assert mask[round(y), round(x)] == (seen == 2)
         elif shapes.SHAPES[kind] != 'ring':
@@ -88,7 +88,7 @@ def test_colour_does_not_tell_the_class():
   for index in range(120):
     e = source[index]
     for mask, kind in zip(e['masks'], e['classes'], strict=True):
-      means[int(kind)].append(e['image'][mask].mean(0))
+      means[int(kind)].append(e['image'][mask > 0].mean(0))
   centres = np.array([np.mean(m, 0) for m in means.values()])
   spread = np.array([np.std(m, 0) for m in means.values()])
   assert np.abs(centres - centres.mean(0)).max() < 20

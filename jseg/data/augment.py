@@ -1,9 +1,21 @@
-"""Augmentation on the host: one geometric pass over image and labels together, then colour, then blur.
+"""Augmentation on the host: one geometric pass over image, labels and objects, then colour, then blur.
 
-Scale, rotation, flip and crop are one affine map from the output back to the source, so only pixels of the
-crop are ever computed. The image is read bilinearly without antialiasing, labels by nearest neighbour, both
-with half-pixel centres. Outside the source labels are void and the image has the source's mean colour, which
-is close to zero once the task has subtracted a mean.
+Scale, rotation, flips, shift, crop and elastic deformation are one map from the output back to the source, so
+pixels are resampled once, and only those of the crop. Outside the source labels are void. Half-pixel centres.
+
+What an example may hold besides image, labels, id and index, and what becomes of it (other things are left
+out):
+
+  weight          float32 [h w], read bilinearly, 0 outside
+  masks           uint8 [n h w] of 0 and 1, one an object, read by nearest neighbour, 0 outside
+  boxes           float32 [n 4], x0 y0 x1 y1 in pixels, x0 <= x < x1; of the moved masks, or, without masks,
+                  around the moved outlines and cut to the image
+  keypoints       float32 [n p 3], x y (whole numbers at pixel centres) and visibility, 0 for none; those that
+                  leave the image become zeros, left and right change their names in a mirror image
+  areas           float32 [n], pixels of the moved masks, or, without masks, changed as those of the boxes
+  classes, crowd, annotation_ids [n], image_id   unchanged
+
+Objects of which nothing is left are taken out of all the [n] arrays.
 """
 
 import dataclasses
@@ -12,13 +24,22 @@ import math
 import cv2
 import numpy as np
 
-from jseg.data import spec
+from jseg.data import colour, geometry, instances, spec
 from jseg.typing import IGNORE_LABEL
 
-# Marks pixels outside the source while labels are resampled; no dataset has a class of that id.
-OUTSIDE = 254
-
-_RGB_TO_YIQ = np.array([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
+# Greatest value of each option that is an amount.
+_RANGES = {
+  'rotate': 180.0,
+  'rare': 1.0,
+  'translate': 10_000,
+  'elastic': 1000.0,
+  'brightness': 1.0,
+  'contrast': 1.0,
+  'saturation': 1.0,
+  'hue': 0.5,
+  'gamma': 10.0,
+  'blur': 100.0,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,12 +50,23 @@ class Augment:
     crop: (height, width) of the result in pixels; empty: the size of the image itself. The place is uniform;
       an image that is smaller is padded, at a uniform place.
     flip: mirror left and right with probability 0.5.
+    vflip: mirror up and down with probability 0.5.
     scale: (least, greatest) factor on both sides, drawn uniformly, as PSPNet's published code does.
     rotate: greatest angle in degrees, drawn uniformly from both directions, about the image centre.
+    rare: probability that the crop is centred on a pixel of a class drawn uniformly from those that the image
+      has (void is none), as near as the image's borders allow: RefineNet's code, for which it is 1. That is
+      before translate and elastic; a scale below 1 may skip that pixel, but not its place.
+    translate: greatest shift in whole pixels of the result, drawn for both axes, uniformly from both
+      directions; FCN tried 32.
+    elastic: standard deviation, in pixels of the result, of a 3x3 grid of displacements that are drawn from a
+      Gaussian and interpolated bicubically between the centres of 3x3 cells (U-Net: 10).
+    padding: what the image has outside the source. 'mean': the source's mean colour, close to zero once the
+      task has subtracted a mean. 'zero': black. 'mirror': the source mirrored about its outermost pixels.
     brightness: the image is multiplied by 1 + u, u uniform in +-brightness.
     contrast: distances from the mean grey are multiplied by 1 + u, u uniform in +-contrast.
     saturation: distances from each pixel's grey are multiplied by 1 + u, u uniform in +-saturation.
     hue: colours turn in the YIQ plane by u full turns, u uniform in +-hue.
+    gamma: values, as shares of 255, are raised to the power (1 + gamma)^u, u uniform in +-1.
     blur: greatest standard deviation, in pixels, of a Gaussian blur; drawn uniformly from 0.
 
   Raises:
@@ -43,12 +75,18 @@ class Augment:
 
   crop: tuple[int, ...] = ()
   flip: bool = False
+  vflip: bool = False
   scale: tuple[float, float] = (1.0, 1.0)
   rotate: float = 0.0
+  rare: float = 0.0
+  translate: int = 0
+  elastic: float = 0.0
+  padding: str = 'mean'
   brightness: float = 0.0
   contrast: float = 0.0
   saturation: float = 0.0
   hue: float = 0.0
+  gamma: float = 0.0
   blur: float = 0.0
 
   def __post_init__(self):
@@ -58,131 +96,103 @@ class Augment:
       raise ValueError(
         f'augment: scale {tuple(self.scale)} is not (least, greatest) with 0 < least <= greatest'
       )
-    ranges = {
-      'rotate': 180.0,
-      'brightness': 1.0,
-      'contrast': 1.0,
-      'saturation': 1.0,
-      'hue': 0.5,
-      'blur': 100.0,
-    }
-    for name, greatest in ranges.items():
-      value = dataclasses.asdict(self)[name]
-      if not 0.0 <= value <= greatest:
-        raise ValueError(f'augment: {name} is {value}; it lies in 0..{greatest:g}')
+    values = dataclasses.asdict(self)
+    for name, greatest in _RANGES.items():
+      if not 0 <= values[name] <= greatest:
+        raise ValueError(f'augment: {name} is {values[name]}; it lies in 0..{greatest:g}')
+    if self.rare and not self.crop:
+      raise ValueError(
+        f'augment: rare is {self.rare}, but whole images are taken; set data.crop, or rare=0.0'
+      )
+    if self.padding not in geometry.PADDING:
+      known = ', '.join(geometry.PADDING)
+      raise ValueError(f"augment: padding '{self.padding}' is unknown; there are: {known}")
 
   def __call__(self, example: spec.Example, rng: np.random.Generator) -> spec.Example:
-    """An augmented copy with image, labels, id and index; what else the example held is left out.
+    """An augmented copy; what the example may hold is said at the top of this file.
 
     The result depends on the example and on what `rng` yields, and on nothing else.
+
+    Raises:
+      ValueError: a mirror image of keypoints whose left and right are unknown.
     """
-    image, labels = self._geometry(example['image'], example['labels'], rng)
+    where = self._place(example['labels'], rng)
+    image, labels, outside = geometry.image_and_labels(
+      example['image'], example['labels'], where, self.padding
+    )
     image = self._colour(image, rng)
     if self.blur:
       sigma = rng.uniform(0.0, self.blur)
       image = cv2.GaussianBlur(image, (0, 0), sigma) if sigma > 0.05 else image
-    return {'image': image, 'labels': labels, 'id': example['id'], 'index': example['index']}
+    result = {'image': image, 'labels': labels, 'id': example['id'], 'index': example['index']}
+    if 'weight' in example:
+      result['weight'] = geometry.weight(example['weight'], where, outside)
+    if 'image_id' in example:
+      result['image_id'] = example['image_id']
+    objects = {name: example[name] for name in instances.KEYS if name in example}
+    return {**result, **instances.moved(objects, where)}
 
-  def _geometry(
-    self, image: np.ndarray, labels: np.ndarray, rng: np.random.Generator
-  ) -> tuple[np.ndarray, np.ndarray]:
+  def _place(self, labels: np.ndarray, rng: np.random.Generator) -> geometry.Place:
+    """Draws where the result lies. An option that is off draws what it drew before there were later ones."""
     height, width = labels.shape
     factor = rng.uniform(*self.scale)
     angle = rng.uniform(-self.rotate, self.rotate)
     mirrored = self.flip and rng.random() < 0.5
-    out_h, out_w = self.crop or (height, width)
+    upturned = self.vflip and rng.random() < 0.5
+    size = self.crop or (height, width)
     # The scaled image's size is rounded, and each axis then has the exact factor that gives this size.
-    size = max(1, round(height * factor)), max(1, round(width * factor))
-    top, left = _offset(rng, size[0], out_h), _offset(rng, size[1], out_w)
-    if size == (height, width) and angle == 0.0:
-      image, labels = _crop(image, labels, top, left, (out_h, out_w))
-      image, labels = (image[:, ::-1], labels[:, ::-1]) if mirrored else (image, labels)
-      return np.ascontiguousarray(image), np.ascontiguousarray(labels)
-    to_source = _inverse_map((height, width), size, angle, (top, left), out_w if mirrored else 0)
-    return _warp(image, labels, to_source, (out_h, out_w))
+    scaled = max(1, round(height * factor)), max(1, round(width * factor))
+    held = (None, None)
+    if self.rare and rng.random() < self.rare:
+      pixel = _of_any_class(labels, rng)
+      held = geometry.in_scaled(pixel, labels.shape, scaled, angle) if pixel else held
+    top, left = (_offset(rng, *line) for line in zip(scaled, size, held, strict=True))
+    if self.translate:
+      top, left = (n + int(rng.integers(-self.translate, self.translate, endpoint=True)) for n in (top, left))
+    bend = rng.normal(0.0, self.elastic, (3, 3, 2)) if self.elastic else None
+    return geometry.place(
+      (height, width),
+      (size[0], size[1]),
+      scaled=scaled,
+      angle=angle,
+      start=(top, left),
+      mirrored=(upturned, mirrored),
+      bend=bend,
+    )
 
   def _colour(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """All four are linear in RGB: one matrix and an offset, rounded and clipped once."""
-    if not (self.brightness or self.contrast or self.saturation or self.hue):
-      return image
-    bright, contrast, saturation = (
-      1.0 + rng.uniform(-r, r) for r in (self.brightness, self.contrast, self.saturation)
-    )
-    turn = 2.0 * math.pi * rng.uniform(-self.hue, self.hue)
-    grey = _RGB_TO_YIQ[0]
-    mean = float(grey @ cv2.mean(image)[:3]) * bright
-    rotation = np.array(
-      [[1, 0, 0], [0, math.cos(turn), -math.sin(turn)], [0, math.sin(turn), math.cos(turn)]], float
-    )
-    chroma = np.linalg.inv(_RGB_TO_YIQ) @ rotation @ _RGB_TO_YIQ
-    saturate = saturation * np.eye(3) + (1.0 - saturation) * np.ones((3, 1)) * grey
-    matrix = chroma @ saturate
-    offset = matrix @ np.full(3, (1.0 - contrast) * mean)
-    return cv2.transform(image, np.concatenate([contrast * bright * matrix, offset[:, None]], axis=1))
+    if self.brightness or self.contrast or self.saturation or self.hue:
+      bright, contrast, saturation = (
+        1.0 + rng.uniform(-r, r) for r in (self.brightness, self.contrast, self.saturation)
+      )
+      turn = rng.uniform(-self.hue, self.hue)
+      image = colour.linear(image, brightness=bright, contrast=contrast, saturation=saturation, turn=turn)
+    if self.gamma:
+      image = colour.gamma(image, (1.0 + self.gamma) ** rng.uniform(-1.0, 1.0))
+    return image
 
 
-def _offset(rng: np.random.Generator, size: int, window: int) -> int:
-  """Where a window starts in a line of `size` pixels; negative if the line lies inside the window."""
-  return int(rng.integers(min(0, size - window), max(0, size - window), endpoint=True))
+def _offset(rng: np.random.Generator, size: int, window: int, held: int | None = None) -> int:
+  """Where a window starts in a line of `size` pixels; negative if the line lies inside the window.
 
-
-def _crop(
-  image: np.ndarray, labels: np.ndarray, top: int, left: int, out: tuple[int, int]
-) -> tuple[np.ndarray, np.ndarray]:
-  """The window of size `out` at (top, left), with padding where it leaves the image."""
-  height, width = labels.shape
-  y0, x0, y1, x1 = max(0, top), max(0, left), min(height, top + out[0]), min(width, left + out[1])
-  if (y1 - y0, x1 - x0) == out:
-    return image[y0:y1, x0:x1], labels[y0:y1, x0:x1]
-  canvas = np.empty((*out, 3), np.uint8)
-  canvas[:] = _mean_colour(image)
-  padded = np.full(out, IGNORE_LABEL, np.uint8)
-  inner = slice(y0 - top, y1 - top), slice(x0 - left, x1 - left)
-  canvas[inner], padded[inner] = image[y0:y1, x0:x1], labels[y0:y1, x0:x1]
-  return canvas, padded
-
-
-def _inverse_map(
-  source: tuple[int, int], scaled: tuple[int, int], angle: float, start: tuple[int, int], mirror: int
-) -> np.ndarray:
-  """The affine map [2 3] from output (x, y) pixel centres to source ones.
-
-  Output -> (mirrored, if `mirror` is the output's width) -> shifted by `start` into the scaled image ->
-  turned by -angle degrees about its centre -> divided by the scale factors.
+  Drawn uniformly, or with pixel `held` as near to its centre as that allows. The window leaves the line only
+  to hold a pixel that is not on the line.
   """
-  height, width = scaled
-  flip = np.array([[-1.0, 0, mirror], [0, 1, 0], [0, 0, 1]]) if mirror else np.eye(3)
-  centred = np.array([[1.0, 0, start[1] - width / 2], [0, 1, start[0] - height / 2], [0, 0, 1]])
-  cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
-  turn = np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]])
-  ratio_y, ratio_x = source[0] / height, source[1] / width
-  grow = np.array([[ratio_x, 0, source[1] / 2], [0, ratio_y, source[0] / 2], [0, 0, 1]])
-  half = np.array([[1.0, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])  # pixel i covers [i, i + 1): its centre is i + 0.5
-  return (np.linalg.inv(half) @ grow @ turn @ centred @ flip @ half)[:2]
+  least, greatest = min(0, size - window), max(0, size - window)
+  if held is None:
+    return int(rng.integers(least, greatest, endpoint=True))
+  start = min(max(held - window // 2, least), greatest)
+  return min(max(start, held - window + 1), held)
 
 
-def _warp(
-  image: np.ndarray, labels: np.ndarray, to_source: np.ndarray, out: tuple[int, int]
-) -> tuple[np.ndarray, np.ndarray]:
-  """Resamples image and labels on the grid `to_source` gives; image edges are extended, then painted over."""
-  size, inverse = (out[1], out[0]), cv2.WARP_INVERSE_MAP
-  image_out = cv2.warpAffine(
-    image, to_source, size, flags=cv2.INTER_LINEAR | inverse, borderMode=cv2.BORDER_REPLICATE
-  )
-  labels_out = cv2.warpAffine(
-    labels,
-    to_source,
-    size,
-    flags=cv2.INTER_NEAREST | inverse,
-    borderMode=cv2.BORDER_CONSTANT,
-    borderValue=(OUTSIDE,),
-  )
-  outside = labels_out == OUTSIDE
-  if outside.any():
-    image_out[outside] = _mean_colour(image)
-    labels_out[outside] = IGNORE_LABEL
-  return image_out, labels_out
-
-
-def _mean_colour(image: np.ndarray) -> np.ndarray:
-  return np.rint(cv2.mean(image)[:3]).astype(np.uint8)
+def _of_any_class(labels: np.ndarray, rng: np.random.Generator) -> tuple[int, int] | None:
+  """A pixel (y, x), drawn uniformly, of a class drawn uniformly from those present; None if all is void."""
+  counts = cv2.calcHist([labels], [0], None, [256], [0, 256]).ravel()
+  counts[IGNORE_LABEL] = 0
+  present = np.flatnonzero(counts)
+  if not len(present):
+    return None
+  chosen = present[rng.integers(len(present))]
+  places = np.flatnonzero(labels.ravel() == chosen)
+  y, x = divmod(int(places[rng.integers(len(places))]), labels.shape[1])
+  return y, x

@@ -52,7 +52,7 @@ def train_batches(
 
   Returns:
     A generator; `close()` ends its threads. Each batch has image uint8 [b h w 3], labels uint8 [b h w], valid
-    bool [b] (all True) and index int32 [b].
+    bool [b] (all True) and index int32 [b]; and weight float32 [b h w] if the examples have it.
 
   Raises:
     ValueError: at once, if the numbers do not fit or the source is empty; later, from `next`, if an example
@@ -87,8 +87,9 @@ def eval_batches(
   """This process's rows of the split in order: every example once over all processes.
 
   Each process yields the same number of batches. Rows past the end are padding: image 0, labels void, valid
-  False, index -1. If the images of a global batch differ in size, each is filled up at bottom and right, with
-  its mean colour and void, to the largest height and width among them, rounded up to multiples of STRIDE.
+  False, index -1, weight 0. If the images of a global batch differ in size, each is filled up at bottom and
+  right, with its mean colour and void, to the largest height and width among them, rounded up to multiples of
+  STRIDE.
 
   Args:
     source: the split.
@@ -169,12 +170,13 @@ class _Padded:
     if index <= last:
       return self._source[index]
     example = self._source[last]
-    return {
+    padding = {
       'image': np.zeros_like(example['image']),
       'labels': np.full_like(example['labels'], IGNORE_LABEL),
       'id': example['id'],
       'index': -1,
     }
+    return padding | ({'weight': np.zeros_like(example['weight'])} if 'weight' in example else {})
 
 
 class _Picked(grain.MapDataset):
@@ -244,7 +246,11 @@ def _filled(examples: list[spec.Example], gather: Gather | None) -> list[spec.Ex
     image[:] = np.rint(cv2.mean(example['image'])[:3]).astype(np.uint8)
     truth = np.full((height, width), IGNORE_LABEL, np.uint8)
     image[:h, :w], truth[:h, :w] = example['image'], example['labels']
-    filled.append({**example, 'image': image, 'labels': truth})
+    more = {}
+    if 'weight' in example:
+      more['weight'] = np.zeros((height, width), np.float32)
+      more['weight'][:h, :w] = example['weight']
+    filled.append({**example, 'image': image, 'labels': truth, **more})
   return filled
 
 
@@ -259,8 +265,9 @@ def _stack(examples: list[spec.Example]) -> Batch:
       )
   index = np.array([e['index'] for e in examples], np.int32)
   return {
-    'image': np.stack([e['image'] for e in examples]),
-    'labels': np.stack([e['labels'] for e in examples]),
+    **{
+      name: np.stack([e[name] for e in examples]) for name in ('image', 'labels', 'weight') if name in first
+    },
     'valid': index >= 0,
     'index': index,
   }

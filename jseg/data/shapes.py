@@ -12,7 +12,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from jseg.data import counts, spec
+from jseg.data import counts, instances, spec
 from jseg.typing import IGNORE_LABEL
 
 SHAPES = ('disc', 'square', 'triangle', 'ring', 'cross', 'star')  # train ids 1..6; 0 is the background
@@ -42,9 +42,9 @@ class Placed(NamedTuple):
 class Shapes:
   """A split of drawn images; a Source.
 
-  Besides image, labels, id and index an example holds what later tasks learn: masks [n h w] bool (the
-  visible part of each shape), boxes [n 4] int32 (y0 x0 y1 x1, half-open, tight on the visible mask), classes
-  [n] int32 (0..5: `SHAPES`), keypoints [n 5 3] float32 (y, x of `KEYPOINTS` of the whole outline, and
+  Besides image, labels, id and index an example holds what later tasks learn: masks [n h w] uint8 (1 on the
+  visible part of each shape), boxes [n 4] float32 (x0 y0 x1 y1, x0 <= x < x1, tight on the visible mask),
+  classes [n] int32 (0..5: `SHAPES`), keypoints [n 5 3] float32 (x, y of `KEYPOINTS` of the whole outline, and
   visibility: 2 seen, 1 covered by another shape, 0 outside the image), tags [6] bool (shapes present).
 
   Raises:
@@ -113,13 +113,13 @@ def truth(owner: np.ndarray, placed: list[Placed]) -> spec.Example:
   for side, differs in ((edge[:, :-1], across), (edge[:, 1:], across), (edge[:-1], down), (edge[1:], down)):
     side |= differs
   labels[edge] = IGNORE_LABEL
-  masks = owner[None] == np.arange(len(placed))[:, None, None]
+  masks = (owner[None] == np.arange(len(placed))[:, None, None]).astype(np.uint8)
   tags = np.zeros(len(SHAPES), bool)
   tags[classes] = True
   return {
     'labels': labels,
     'masks': masks,
-    'boxes': np.array([tight_box(m) for m in masks], np.int32).reshape(-1, 4),
+    'boxes': np.array([instances.box_of(m) for m in masks], np.float32).reshape(-1, 4),
     'classes': classes,
     'keypoints': np.stack([visibility(p.points, i, owner) for i, p in enumerate(placed)]).astype(np.float32),
     'tags': tags,
@@ -185,19 +185,13 @@ def extremes(window: np.ndarray) -> np.ndarray:
 
 
 def visibility(points: np.ndarray, instance: int, owner: np.ndarray) -> np.ndarray:
-  """Points [p 2] with their visibility [p 3]; points outside the image become zeros."""
+  """(x, y, visibility) [p 3] of points (y, x) [p 2]; points outside the image become zeros."""
   size = owner.shape[0]
   y, x = np.rint(points).astype(int).T
   within = (y >= 0) & (y < size) & (x >= 0) & (x < size)
   shown = owner[y.clip(0, size - 1), x.clip(0, size - 1)]
   seen = np.where(shown > instance, 1, 2)  # later shapes lie on top
-  return np.concatenate([points, seen[:, None]], axis=1) * within[:, None]
-
-
-def tight_box(mask: np.ndarray) -> tuple[int, int, int, int]:
-  """(y0, x0, y1, x1), half-open, of a mask that is not empty."""
-  rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-  return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1
+  return np.concatenate([points[:, ::-1], seen[:, None]], axis=1) * within[:, None]
 
 
 def contrasting(rng: np.random.Generator, base: np.ndarray) -> np.ndarray:

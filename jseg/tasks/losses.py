@@ -14,6 +14,7 @@ def cross_entropy(
   labels: Integer[Array, 'b h w'],
   class_weights: Float[Array, ' k'],
   *,
+  pixel_weights: Float[Array, 'b h w'] | None = None,
   normalise: str = 'pixels',
   label_smoothing: float = 0.0,
 ) -> tuple[Float[Array, ''], Float[Array, '']]:
@@ -23,8 +24,10 @@ def cross_entropy(
     logits: scores before the softmax, float32.
     labels: class of each pixel in [0, k), or 255 for void.
     class_weights: factor of each class on its pixels' loss.
+    pixel_weights: factor of each pixel on its loss, times that of its class (U-Net's weight map); None: 1.
     normalise: what the sum will be divided by. 'pixels': the pixels that are not void (Caffe; SegNet's
-      weighted loss too, spec SegNet 2.4). 'weights': the sum of the weights of those pixels (torch).
+      weighted loss too, spec SegNet 2.4), whatever they weigh. 'weights': the sum of the weights of those
+      pixels, class times pixel (torch).
       'images': the images that are not all void, so that the loss is a sum over pixels (FCN's
       `normalize: false` at batch 1).
     label_smoothing: mass spread evenly over all classes.
@@ -48,6 +51,9 @@ def cross_entropy(
   if label_smoothing:
     uniform = log_sum * class_weights.sum() - logits @ class_weights
     weighted = (1 - label_smoothing) * weighted + label_smoothing / logits.shape[-1] * uniform
+  if pixel_weights is not None:
+    pixel_weights = jnp.where(known, pixel_weights, 0)
+    weights, weighted = weights * pixel_weights, weighted * pixel_weights
   total = jnp.sum(jnp.where(known, weighted, 0))
   count = {
     'pixels': lambda: jnp.sum(known),

@@ -189,11 +189,17 @@ def _loss(params, model_state, batch: Batch, key: Key, *, model: nn.Module, opti
   weights = jnp.asarray(options.class_weights, jnp.float32)
   total, count = jnp.zeros(()), jnp.zeros(())
   for scores, (_, factor) in zip(_scored(logits, out, options), options.losses, strict=True):
-    target = labels
+    target, pixels = labels, batch['weight'] if 'weight' in batch else None
     if scores.shape[:3] != labels.shape:
       target = resize.nearest(labels[..., None], scores.shape[1:3])[..., 0]
+      pixels = None if pixels is None else resize.nearest(pixels[..., None], scores.shape[1:3])[..., 0]
     loss, count = losses.cross_entropy(
-      scores, target, weights, normalise=options.normalise, label_smoothing=options.label_smoothing
+      scores,
+      target,
+      weights,
+      pixel_weights=pixels,
+      normalise=options.normalise,
+      label_smoothing=options.label_smoothing,
     )  # maps of one size have one count
     total = total + factor * loss
   metric = metrics.MeanIU.from_model_output(logits=logits, labels=labels)

@@ -11,7 +11,7 @@ import pathlib
 import numpy as np
 from PIL import Image, ImageSequence
 
-from jseg.data import labels, layout, prepare, records, spec, verify
+from jseg.data import borders, labels, layout, prepare, spec, verify
 
 SPLITS = {'train': 'train', 'val': 'val', 'trainval': 'train+val'}
 HELD_OUT = 6
@@ -36,18 +36,48 @@ SPEC = spec.DatasetSpec(
 )
 
 
-def open_split(split: str, *, source: str = '', directory: str = '') -> records.PreparedSource:
+class Weighted:
+  """A Source of cells whose examples also have U-Net's weight map, `weight` float32 [h w].
+
+  It is computed when an example is first read, and kept: 1 MiB a slice.
+  """
+
+  def __init__(self, source: spec.Source):
+    self._source = source
+    self._weights: dict[int, np.ndarray] = {}
+
+  def __len__(self) -> int:
+    """The number of examples."""
+    return len(self._source)
+
+  def __getitem__(self, index: int) -> spec.Example:
+    """Reads and decodes one example; the weights are shared and not to be written to."""
+    example = self._source[index]
+    if index not in self._weights:
+      weights = borders.weight_map(example['labels'], SPEC.classes.index('cell'))
+      weights.flags.writeable = False
+      self._weights[index] = weights
+    return {**example, 'weight': self._weights[index]}
+
+
+def open_split(
+  split: str, *, source: str = '', directory: str = '', border_weights: bool = False
+) -> spec.Source:
   """A split of the 30 labelled slices, prepared first if need be. The grey images have three equal channels.
 
   Args:
     split: 'train' (slices 0 to 23), 'val' (24 to 29) or 'trainval' (all, as published).
     source: the folder of the two volumes, or of image/ and label/; empty: use the copy that is prepared.
     directory: where the copy lives; empty: $JSEG_DATA, else ~/.cache/jseg.
+    border_weights: examples also have `weight`, U-Net's map that favours what lies between two cells.
 
   Raises:
     ValueError: unknown split, nothing prepared, or a fault in the source, naming the file.
   """
-  return prepare.open_split(SPEC, split, splits=tuple(SPLITS), scan=scan, source=source, directory=directory)
+  opened = prepare.open_split(
+    SPEC, split, splits=tuple(SPLITS), scan=scan, source=source, directory=directory
+  )
+  return Weighted(opened) if border_weights else opened
 
 
 def scan(source: str) -> verify.Scan:
