@@ -210,7 +210,7 @@ def test_a_start_reads_what_it_needs(tmp_path, monkeypatch):
   decoded, scans, whole_decode, whole_scan = [], [], images.decode, camvid.scan
   monkeypatch.setattr(images, 'decode', lambda data: decoded.append(1) or whole_decode(data))
   monkeypatch.setattr(camvid, 'scan', lambda place: scans.append(place) or whole_scan(place))
-  monkeypatch.setattr(verify, '_read', lambda *_: pytest.fail('a file of the source was opened'))
+  monkeypatch.setattr(verify, 'read_pair', lambda *_: pytest.fail('a file of the source was opened'))
   config = runs.tiny()
   config.data.name, config.data.source, config.data.dir = 'camvid', str(source), str(tmp_path / 'data')
   with config.unlocked():
@@ -236,13 +236,13 @@ def test_pairs_arrive_in_order_however_long_each_takes(monkeypatch):
     running.remove(pair.id)
     if pair.id == '11':
       raise ValueError('eleven')
-    return None, np.zeros((1, 1), np.uint8), pair.id.encode()
+    return verify.Sound(None, np.zeros((1, 1), np.uint8), '', pair.id.encode())
 
-  monkeypatch.setattr(verify, '_read', read)
+  monkeypatch.setattr(verify, 'read_pair', read)
   monkeypatch.setattr(verify.os, 'cpu_count', lambda: 3)
   found = list(verify.opened(pairs, np.zeros(256), 'read'))
   assert [pair for pair, _ in found] == pairs
-  assert [str(result) if pair.id == '11' else result[2].decode() for pair, result in found] == [
+  assert [str(result) if pair.id == '11' else result.digest.decode() for pair, result in found] == [
     'eleven' if i == 11 else str(i) for i in range(40)
   ]
   assert 1 < max(most) <= 3
