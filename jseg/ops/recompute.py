@@ -32,11 +32,9 @@ def recomputed(function: Callable, axis_name: str | None) -> Callable:
 
   def call(*args):
     traced, results = jax.make_jaxpr(function, return_shape=True)(*args)
-    flat = jax.custom_vjp(core.jaxpr_as_fun(traced))
-    flat.defvjp(
-      lambda *values: (flat(*values), values),
-      functools.partial(_backward, core.jaxpr_as_fun(traced), axis_name),
-    )
+    plain = core.jaxpr_as_fun(traced)
+    flat = jax.custom_vjp(plain)
+    flat.defvjp(lambda *values: (plain(*values), values), functools.partial(_backward, plain, axis_name))
     return jax.tree.unflatten(jax.tree.structure(results), flat(*jax.tree.leaves(args)))
 
   return call
