@@ -246,10 +246,10 @@ def test_pairs_arrive_in_order_however_long_each_takes(monkeypatch):
     'eleven' if i == 11 else str(i) for i in range(40)
   ]
   assert 1 < max(most) <= 3
-  began = time.monotonic()
+  most.clear()
   for _ in verify.opened(pairs * 100, np.zeros(256), 'read'):
-    break  # who ends early does not wait for the rest
-  assert time.monotonic() - began < 5
+    break  # who ends early does not have the rest read: two for each thread were asked for, and the next
+  assert 1 <= len(most) <= 7
 
 
 def _prepare_slowly(source, directory, began):

@@ -70,7 +70,6 @@ def test_the_command_answers_and_leaves_nothing(name, tmp_path):
   assert done.returncode == 2
   assert_says_it_all(done.stderr.splitlines()[-1], name)
   assert [path.name for path in tmp_path.rglob('*')] == ['home']
-  assert seconds < 60  # 5 s on a machine that is not busy
 
 
 def test_a_refusal_leaves_the_folders_that_were_there(tmp_path):
