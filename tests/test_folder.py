@@ -251,7 +251,16 @@ def test_an_unknown_colour_is_named_with_its_count(tmp_path):
   refuse(root, tmp_path, r'a.png: colour 10 20 30 in 3 pixels is that of no class; add it to classes.json')
   clear = np.dstack([pixels, np.full((12, 10), 9, np.uint8)])
   Image.fromarray(clear).save(root / 'masks' / 'a.png')
-  refuse(root, tmp_path, r'a.png: is partly transparent; a mask of colours is opaque RGB or palette')
+  refuse(root, tmp_path, r'a.png: is partly transparent; a mask of colours is opaque')
+  # Not only what is no picture: too large a one, one whose colours were changed, one that is cut off.
+  place = root / 'masks' / 'a.png'
+  Image.new('1', (20_000, 20_000)).save(place)
+  refuse(root, tmp_path, r'a.png: not a readable mask \(Image size \(400000000 pixels\) exceeds limit')
+  Image.fromarray(pixels).save(place, format='JPEG')
+  refuse(root, tmp_path, 'a.png: a JPEG cannot be a mask')
+  Image.fromarray(pixels).save(place)
+  place.write_bytes(place.read_bytes()[:60])
+  refuse(root, tmp_path, 'a.png: not a readable mask')
 
 
 @pytest.mark.parametrize(

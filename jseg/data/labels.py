@@ -67,7 +67,7 @@ def read_index(file: str | pathlib.Path | bytes, name: str = '') -> np.ndarray:
   name = name or ('mask' if isinstance(file, bytes) else str(file))
   try:
     with Image.open(io.BytesIO(file) if isinstance(file, bytes) else file) as mask:
-      refusal = _refusal(mask)
+      refusal = _refusal(mask, ('L', 'P'), 'an index mask; 8-bit grey (L) or palette (P) is')
       raw = None if refusal else np.array(mask)
   except Exception as error:  # what a broken file raises is anything from SyntaxError to a bomb warning
     raise ValueError(f'{name}: not a readable mask ({first_line(error)})') from error
@@ -90,12 +90,14 @@ def read_colours(path: pathlib.Path, ids: Mapping[tuple[int, int, int], int], hi
   """
   try:
     with Image.open(path) as mask:
-      mode, pixels = mask.mode, np.array(mask.convert('RGBA'))
-  except (OSError, SyntaxError, ValueError, EOFError) as error:
+      refusal = _refusal(mask, ('RGB', 'RGBA', 'P'), 'a mask of colours; RGB or palette (P) is')
+      pixels = None if refusal else np.array(mask.convert('RGBA'))
+  except Exception as error:
     raise ValueError(f'{path}: not a readable mask ({first_line(error)})') from error
-  if mode not in ('RGB', 'RGBA', 'P') or pixels[..., 3].min() < 255:
-    kind = 'is partly transparent' if mode in ('RGB', 'RGBA', 'P') else f'has mode {mode}'
-    raise ValueError(f'{path}: {kind}; a mask of colours is opaque RGB or palette')
+  if pixels is None:
+    raise ValueError(f'{path}: {refusal}')
+  if pixels[..., 3].min() < 255:
+    raise ValueError(f'{path}: is partly transparent; a mask of colours is opaque')
   packed = pixels[..., :3] @ np.array([1 << 16, 1 << 8, 1])  # [h w]
   table = sorted(((r << 16) + (g << 8) + b, number) for (r, g, b), number in ids.items())
   known, numbers = (np.array(column) for column in zip(*table, strict=True))
@@ -111,12 +113,25 @@ def read_colours(path: pathlib.Path, ids: Mapping[tuple[int, int, int], int], hi
   return numbers[place].astype(np.uint8)
 
 
-def _refusal(mask: ImageFile.ImageFile) -> str:
+def mode(path: pathlib.Path) -> str:
+  """Pillow's mode of a mask file: 'L', 'P', 'RGB', ...
+
+  Raises:
+    ValueError: the file is broken.
+  """
+  try:
+    with Image.open(path) as mask:
+      return mask.mode
+  except Exception as error:
+    raise ValueError(f'{path}: not a readable mask ({first_line(error)})') from error
+
+
+def _refusal(mask: ImageFile.ImageFile, modes: Sequence[str], wanted: str) -> str:
   """Why a file holds no ids, by its header; empty if it does."""
   if mask.width * mask.height > MOST_PIXELS:
     return f'the mask has {mask.height}x{mask.width} pixels; at most {MOST_PIXELS:,} are read'
-  if mask.mode not in ('L', 'P'):
-    return f'mode {mask.mode} is not an index mask; 8-bit grey (L) or palette (P) is'
+  if mask.mode not in modes:
+    return f'mode {mask.mode} is not {wanted}'
   if mask.format in ('JPEG', 'MPO'):
     return 'a JPEG cannot be a mask: its compression changes the ids; take the PNG that it was made from'
   # Pillow stretches grey of 2 or 4 bits to 0..255 when it reads it.

@@ -29,7 +29,6 @@ import re
 from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
-from PIL import Image
 
 from jseg.data import classes, labels, photos, prepare, records, spec, verify
 
@@ -254,11 +253,7 @@ def _read(
 
 def _read_mask(path: pathlib.Path, found: classes.Classes) -> np.ndarray:
   """The ids of a mask, uint8 [h w], from its numbers or its colours."""
-  try:
-    with Image.open(path) as mask:
-      mode = mask.mode
-  except (OSError, SyntaxError, ValueError) as error:
-    raise ValueError(f'{path}: not a readable mask ({labels.first_line(error)})') from error
+  mode = labels.mode(path)
   if mode in ('RGB', 'RGBA') and not found.colours:
     raise ValueError(
       f'{path}: holds colours, but {classes.NAME} does not give every class its colour, '
