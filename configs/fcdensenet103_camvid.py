@@ -17,7 +17,7 @@ from configs import base
 def get_config(arg: str = ''):
   """See the module's docstring."""
   config = base.get_config()
-  config.model = base.section(name='fc_densenet', growth=16, down=(4, 5, 7, 10, 12), bottom=15)
+  config.model = base.section(name='fc_densenet', growth=16, down=(4, 5, 7, 10, 12), bottom=15, remat=False)
   config.task = base.section(name='semantic', preprocess='share')
   config.data.name, config.data.batch_size, config.data.crop = 'camvid', 3, (224, 224)
   config.eval.batch_size = 1

@@ -12,5 +12,5 @@ from configs import base, fcdensenet103_camvid
 def get_config(arg: str = ''):
   """See the module's docstring."""
   config = fcdensenet103_camvid.get_config()
-  config.model = base.section(name='fc_densenet', growth=12, down=(4,) * 5, bottom=4)
+  config.model = base.section(name='fc_densenet', growth=12, down=(4,) * 5, bottom=4, remat=False)
   return base.variant(config, arg)

@@ -13,5 +13,5 @@ from configs import base, fcdensenet103_camvid
 def get_config(arg: str = ''):
   """See the module's docstring."""
   config = fcdensenet103_camvid.get_config()
-  config.model = base.section(name='fc_densenet', growth=16, down=(5,) * 5, bottom=5)
+  config.model = base.section(name='fc_densenet', growth=16, down=(5,) * 5, bottom=5, remat=False)
   return base.variant(config, arg)

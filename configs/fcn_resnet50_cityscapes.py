@@ -14,5 +14,5 @@ def get_config(arg: str = ''):
   """See the module's docstring."""
   config = pspnet50_cityscapes.get_config()
   with config.unlocked():
-    config.model = base.section(name='fcn_resnet', depth=50)
+    config.model = base.section(name='fcn_resnet', depth=50, remat=False)
   return base.variant(config, arg)

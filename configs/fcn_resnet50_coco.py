@@ -18,7 +18,7 @@ from configs import base
 def get_config(arg: str = ''):
   """See the module's docstring."""
   config = base.get_config()
-  config.model = base.section(name='fcn_resnet', depth=50)
+  config.model = base.section(name='fcn_resnet', depth=50, remat=False)
   config.task = base.section(name='semantic', preprocess='imagenet', losses=(('logits', 1.0), ('aux', 0.5)))
   config.data.name, config.data.options = 'coco', base.section(classes=21)
   config.data.train_split, config.data.batch_size, config.data.crop = 'trainvoc', 32, (480, 480)

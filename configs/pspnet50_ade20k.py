@@ -18,7 +18,9 @@ from configs import base
 def get_config(arg: str = ''):
   """See the module's docstring."""
   config = base.get_config()
-  config.model = base.section(name='pspnet', depth=50, strided='3x3', dropout_maps=True, bn_momentum=0.9)
+  config.model = base.section(
+    name='pspnet', depth=50, strided='3x3', dropout_maps=True, bn_momentum=0.9, remat=False
+  )
   config.task = base.section(name='semantic', preprocess='imagenet', losses=(('logits', 1.0), ('aux', 0.4)))
   config.data.name, config.data.batch_size, config.data.crop = 'ade20k', 16, (473, 473)
   config.augment.flip, config.augment.scale = True, (0.5, 2.0)

@@ -13,6 +13,6 @@ def get_config(arg: str = ''):
   """See the module's docstring."""
   config = refinenet_voc.get_config()
   with config.unlocked():
-    config.model = base.section(name='refinenet', depth=152, crp_order='conv_pool')
+    config.model = base.section(name='refinenet', depth=152, crp_order='conv_pool', remat=False)
     config.data.name, config.data.train_split = 'ade20k', 'train'
   return base.variant(config, arg)

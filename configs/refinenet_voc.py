@@ -18,7 +18,7 @@ from configs import base
 def get_config(arg: str = ''):
   """See the module's docstring."""
   config = base.get_config()
-  config.model = base.section(name='refinenet', depth=101)
+  config.model = base.section(name='refinenet', depth=101, remat=False)
   config.task = base.section(name='semantic', preprocess='imagenet', losses=(('score', 1.0),))
   config.data.name, config.data.train_split, config.data.batch_size = 'voc', 'trainaug', 1
   config.data.crop, config.augment.rare = (400, 400), 1.0

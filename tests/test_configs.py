@@ -54,6 +54,14 @@ def test_loads_and_is_locked(name, arg):
 
 
 @pytest.mark.parametrize('name', NAMES)
+def test_memory_can_be_saved_where_the_network_knows_how(name):
+  """README says so of every such network; an option that a config does not name cannot be overridden."""
+  config = load(name)
+  options = inspect.signature(importlib.import_module(f'jseg.models.{config.model.name}').Model).parameters
+  assert ('remat' in options) == ('remat' in config.model)
+
+
+@pytest.mark.parametrize('name', NAMES)
 def test_quick_is_quick(name):
   config = load(name, 'quick')
   assert config.data.name == 'shapes' and config.data.source == ''
