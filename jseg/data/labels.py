@@ -32,6 +32,13 @@ def spec_table(dataset: spec.DatasetSpec) -> np.ndarray:
   return remap_table(dataset.train_ids or {i: i for i in range(dataset.num_classes)}, dataset.raw_void)
 
 
+def between(stored: spec.DatasetSpec, wanted: spec.DatasetSpec) -> np.ndarray:
+  """The table train id -> train id of another protocol of the same owners' ids, int16 [256], void to void."""
+  old, new = spec_table(stored), spec_table(wanted)
+  known = (old != UNKNOWN) & (old != IGNORE_LABEL)
+  return remap_table(dict(zip(old[known].tolist(), new[known].tolist(), strict=True)), void=(IGNORE_LABEL,))
+
+
 def owners_table(dataset: spec.DatasetSpec) -> np.ndarray:
   """The table train id -> id in the owners' files, int16 [256]; void becomes the first of their void ids.
 

@@ -166,6 +166,20 @@ class DatasetSpec:
     return tuple(1.0 / math.log(offset + n / total) for n in self.class_pixels)
 
 
+def by_classes(*protocols: DatasetSpec, classes: int, named: int = 0) -> DatasetSpec:
+  """That one of a dataset's protocols which has so many classes; the first one may be `named` otherwise.
+
+  Raises:
+    ValueError: there is none.
+  """
+  numbers = [found.num_classes for found in protocols]
+  numbers[0] = named or numbers[0]
+  if classes not in numbers:
+    known = ', '.join(map(str, numbers))
+    raise ValueError(f'{protocols[0].name} has no {classes} classes; there are: {known}')
+  return protocols[numbers.index(classes)]
+
+
 _BY_NUMBER = ('train_ids', 'other_sizes')  # JSON's keys are texts
 
 

@@ -18,7 +18,6 @@ import numpy as np
 
 from jseg.data import labels, layout, prepare, records, spec, verify
 from jseg.data.builders import camvid
-from jseg.typing import IGNORE_LABEL
 
 SPLITS = ('train', 'val', 'test', 'trainval', 'all')
 
@@ -109,9 +108,7 @@ def spec_of(classes: int = 32) -> spec.DatasetSpec:
   Raises:
     ValueError: there is no such protocol.
   """
-  if classes not in (32, 11):
-    raise ValueError(f'camvid_full has no {classes} classes; there are: 32, 11')
-  return SPEC if classes == 32 else SPEC_11
+  return spec.by_classes(SPEC, SPEC_11, classes=classes, named=32)  # Void is the 32nd
 
 
 def open_split(
@@ -130,10 +127,8 @@ def open_split(
     ValueError: unknown split or number of classes, nothing prepared, or a fault in the source, naming the
       file.
   """
-  table = None
-  if spec_of(classes) is SPEC_11:
-    merged = {SPEC.train_ids[raw]: train for raw, train in SPEC_11.train_ids.items()}
-    table = labels.remap_table(merged, void=(SPEC.train_ids[_IDS['Animal']], IGNORE_LABEL))
+  chosen = spec_of(classes)
+  table = None if chosen is SPEC else labels.between(SPEC, chosen)
   return prepare.open_split(
     SPEC, split, splits=SPLITS, scan=scan, source=source, directory=directory, table=table
   )

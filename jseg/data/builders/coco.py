@@ -90,9 +90,7 @@ def spec_of(classes: int = 81) -> spec.DatasetSpec:
   Raises:
     ValueError: there is no such protocol.
   """
-  if classes not in (81, 21):
-    raise ValueError(f'coco has no {classes} classes; there are: 81, 21')
-  return SPEC if classes == 81 else SPEC_VOC
+  return spec.by_classes(SPEC, SPEC_VOC, classes=classes)
 
 
 def open_split(

@@ -16,7 +16,6 @@ import pathlib
 import numpy as np
 
 from jseg.data import labels, layout, matlab, prepare, records, spec, verify
-from jseg.typing import IGNORE_LABEL
 
 SPLITS = ('train', 'test', 'gupta_train', 'gupta_val')
 
@@ -122,9 +121,7 @@ def spec_of(classes: int = 40) -> spec.DatasetSpec:
   Raises:
     ValueError: there is no such protocol.
   """
-  if classes not in (40, 13):
-    raise ValueError(f'nyudv2 has no {classes} classes; there are: 40, 13')
-  return SPEC if classes == 40 else SPEC_13
+  return spec.by_classes(SPEC, SPEC_13, classes=classes)
 
 
 def open_split(
@@ -142,8 +139,8 @@ def open_split(
     ValueError: unknown split or number of classes, nothing prepared, or a fault in the source, naming the
       file; h5py is needed and absent.
   """
-  to_13 = {SPEC.train_ids[raw]: train for raw, train in SPEC_13.train_ids.items()}
-  table = labels.remap_table(to_13, void=(IGNORE_LABEL,)) if spec_of(classes) is SPEC_13 else None
+  chosen = spec_of(classes)
+  table = None if chosen is SPEC else labels.between(SPEC, chosen)
   return prepare.open_split(
     SPEC, split, splits=SPLITS, scan=scan, source=source, directory=directory, table=table
   )
