@@ -102,7 +102,7 @@ def _verify(dataset: spec.DatasetSpec, found: verify.Scan, show: Callable[[str],
   )
   print(f'{name}: {counts} images with masks; {problems or "no"} problem{"s" if problems != 1 else ""}')
   pairs = sum(map(len, found.pairs.values()))
-  typed = f'python -m jseg.dataset --verb=prepare --name={dataset.builder or name} {typed}'
+  typed = f'python -m jseg.dataset --verb=prepare --name={dataset.builder_name} {typed}'
   now = f'mend or remove these files, or leave them out: {typed} --bad_sample=skip' if problems else typed
   print(
     f'{name}: opened in {seconds:.1f} s, {1000 * seconds / max(pairs, 1):.1f} s per 1,000 pairs; now: {now}'

@@ -86,9 +86,3 @@ def test_what_does_not_fit_an_index_file_is_refused(tmp_path):
   for wrong in (np.array([[256]]), np.array([[-1]]), np.array([[0.5]])):
     with pytest.raises(ValueError, match='integers 0..255'):
       labels.write_index(tmp_path / 'm.png', wrong)
-
-
-def test_count():
-  truths = [np.array([[0, 0], [1, 255]], np.uint8), np.array([[1, 1, 1]], np.uint8)]
-  pixels, image_pixels, void = labels.count([{'labels': t} for t in truths], 3)
-  assert (pixels.tolist(), image_pixels.tolist(), void) == ([2, 4, 0], [4, 7, 0], 1)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jseg.data import labels, shapes
+from jseg.data import counts, shapes
 from jseg.data.builders import shapes as builder
 
 
@@ -98,11 +98,13 @@ def test_colour_does_not_tell_the_class():
 def test_stated_figures_are_those_of_a_sample():
   dataset = builder.SPEC
   assert sum(dataset.class_pixels) + dataset.void_pixels == 2000 * 96 * 96
-  pixels, image_pixels, void = labels.count(builder.open_split('train', train=150), dataset.num_classes)
-  share = pixels / (150 * 96 * 96)
+  found = counts.figures(counts.read(builder.open_split('train', train=150), dataset.num_classes))
+  share = np.array(found['class_pixels']) / (150 * 96 * 96)
   np.testing.assert_allclose(share, np.array(dataset.class_pixels) / (2000 * 96 * 96), rtol=0.25)
-  np.testing.assert_allclose(image_pixels / 150, np.array(dataset.class_image_pixels) / 2000, rtol=0.2)
-  assert void / 150 == pytest.approx(dataset.void_pixels / 2000, rel=0.1)
+  np.testing.assert_allclose(
+    np.array(found['class_image_pixels']) / 150, np.array(dataset.class_image_pixels) / 2000, rtol=0.2
+  )
+  assert found['void_pixels'] / 150 == pytest.approx(dataset.void_pixels / 2000, rel=0.1)
 
 
 @pytest.mark.parametrize(

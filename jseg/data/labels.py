@@ -162,17 +162,6 @@ def remap(raw: np.ndarray, table: np.ndarray, name: str) -> np.ndarray:
   return train.astype(np.uint8)
 
 
-def count(source: spec.Source, num_classes: int) -> tuple[np.ndarray, np.ndarray, int]:
-  """Pixels of each class [k], pixels of the images where it occurs [k] (both int64), void pixels."""
-  pixels, image_pixels, void = np.zeros(num_classes, np.int64), np.zeros(num_classes, np.int64), 0
-  for i in range(len(source)):
-    bins = np.bincount(source[i]['labels'].ravel(), minlength=256)
-    pixels += bins[:num_classes]
-    image_pixels += (bins[:num_classes] > 0) * bins.sum()
-    void += int(bins[IGNORE_LABEL])
-  return pixels, image_pixels, void
-
-
 def palette_table(palette: Sequence[Sequence[int]]) -> np.ndarray:
   """Colours of all 256 label values, uint8 [256 3]; void and unused values have the void colour."""
   table = np.full((256, 3), VOID_COLOUR, np.uint8)

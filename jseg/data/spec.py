@@ -108,7 +108,7 @@ class DatasetSpec:
       return ''
     return (
       f'get {self.owners}, then type: python -m jseg.dataset --verb=prepare '
-      f'--name={self.builder or self.name} --source=PATH/TO/{self.folder} '
+      f'--name={self.builder_name} --source=PATH/TO/{self.folder} '
       '(that folder, or the archives as they come); '
       '--config=CONFIG.py:quick runs now, on drawn shapes'
     )
@@ -125,6 +125,11 @@ class DatasetSpec:
     if len(found) != len(self.train_ids):
       raise ValueError(f"{self.name}: several of its owners' ids are one class, none of which stands for it")
     return tuple(found[train] for train in range(self.num_classes))
+
+  @property
+  def builder_name(self) -> str:
+    """What --name= and data.name call it; `name` is that of the copy."""
+    return self.builder or self.name
 
   def class_weights(self, rule: str) -> tuple[float, ...]:
     """Loss weights by train id, from the training pixels.

@@ -153,7 +153,7 @@ def _from_file(dataset: spec.DatasetSpec, rule: str) -> tuple[float, ...]:
   except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
     raise ValueError(
       f'class weights {rule}: {path} is no file of --verb=stats ({labels.first_line(error)}); '
-      f'type: python -m jseg.dataset --verb=stats --name={dataset.name} --output={path}'
+      f'type: python -m jseg.dataset --verb=stats --name={dataset.builder_name} --output={path}'
     ) from error
   if protocol != dataset.protocol:
     raise ValueError(f'class weights {rule}: {path} is of {protocol}, the data are {dataset.protocol}')

