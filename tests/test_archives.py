@@ -15,7 +15,7 @@ import pytest
 from test_camvid import SIZES, make_camvid
 
 from jseg import dataset
-from jseg.data import archives, records
+from jseg.data import archives, progress, records
 from jseg.data.builders import camvid
 
 MODES = {'.tar': 'w', '.tgz': 'w:gz', '.tar.gz': 'w:gz', '.tar.bz2': 'w:bz2'}
@@ -335,7 +335,7 @@ def test_progress_tells_the_time_left(files, tmp_path, capsys, monkeypatch):
   (folder / 'big').write_bytes(bytes(5 << 20))
   packed = pack(tmp_path / 'CamVid.tar', folder)
   clock = iter(range(0, 1000, 3))
-  monkeypatch.setattr(archives.time, 'monotonic', lambda: next(clock))
+  monkeypatch.setattr(progress.time, 'monotonic', lambda: next(clock))
   with archives.unpacked([packed], tmp_path / 'inside'):
     pass
   what, first, *_ = capsys.readouterr().err.splitlines()

@@ -13,7 +13,7 @@ import pytest
 import runs
 from PIL import Image
 
-from jseg.data import counts, images, labels, pipeline, prepare, records, verify
+from jseg.data import counts, images, labels, pipeline, prepare, progress, records, verify
 from jseg.data.builders import camvid
 from jseg.engine import resolve
 
@@ -324,8 +324,8 @@ def test_verify_reports_every_problem(source):
 
 def test_progress_tells_the_time_left(capsys, monkeypatch):
   clock = iter(range(0, 100, 3))
-  monkeypatch.setattr(verify.time, 'monotonic', lambda: next(clock))
-  assert list(verify.progress(range(4), 'reading', every=5.0)) == [0, 1, 2, 3]
+  monkeypatch.setattr(progress.time, 'monotonic', lambda: next(clock))
+  assert list(progress.over(range(4), 'reading', every=5.0)) == [0, 1, 2, 3]
   assert capsys.readouterr().err == ('reading 1 of 4, about 18 s left\nreading 3 of 4, about 4 s left\n')
 
 

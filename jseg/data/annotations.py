@@ -7,12 +7,10 @@ an annotation is decoded when it is asked for: decoded at once, COCO's largest f
 import json
 import pathlib
 import re
-import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from jseg.data import labels
+from jseg.data import labels, progress
 
 LISTS = ('images', 'annotations', 'categories')
 
@@ -77,7 +75,9 @@ def read(path: pathlib.Path, categories: Mapping[int, str]) -> File:
   except (OSError, ValueError) as error:
     raise ValueError(f'{path}: not a readable file ({labels.first_line(error)})') from error
   photos, entries, owner, problems, seen = {}, {}, {}, [], set()
-  for key, element, start, end in _progress(path, _elements(path, text), len(text)):
+  said = progress.Progress(f'{path.name}: read', len(text), progress.readable_size)
+  for key, element, start, end in _elements(path, text):
+    said.reach(start)
     seen.add(key)
     if start == end or key not in LISTS:
       continue
@@ -191,15 +191,3 @@ def _after(text: str, at: int, mark: str, last: str = '') -> int:
 def _blank(text: str, at: int) -> int:
   found = _SPACE.match(text, at)
   return found.end() if found else at
-
-
-def _progress(
-  path: pathlib.Path, elements: Iterator[tuple[str, Any, int, int]], size: int, every: float = 2.0
-) -> Iterator[tuple[str, Any, int, int]]:
-  said = time.monotonic()
-  for element in elements:
-    now = time.monotonic()
-    if now - said >= every:
-      print(f'{path.name}: read {100 * element[2] // size} %', file=sys.stderr, flush=True)
-      said = now
-    yield element

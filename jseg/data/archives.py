@@ -15,12 +15,11 @@ import stat
 import sys
 import tarfile
 import threading
-import time
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from typing import IO, NamedTuple
 
-from jseg.data import labels
+from jseg.data import labels, progress
 
 ENDINGS = ('.zip', '.tar', '.tgz', '.tar.gz', '.tar.bz2')
 _CHUNK = 1 << 20
@@ -77,10 +76,17 @@ def unpacked(paths: Sequence[pathlib.Path], folder: pathlib.Path) -> Iterator[pa
       needed, free = sum(plan.room for plan in plans), _free(folder)
       if needed > free:
         raise ValueError(_no_room(names, needed, folder, free))
-      print(f'{names}: unpacking {readable_size(total)} into {folder.parent}', file=sys.stderr, flush=True)
-      said = _Progress(f'{paths[0].parent}: unpacked', total)
+      print(
+        f'{names}: unpacking {progress.readable_size(total)} into {folder.parent}',
+        file=sys.stderr,
+        flush=True,
+      )
+      said = progress.Progress(f'{paths[0].parent}: unpacked', total, progress.readable_size)
+      done = 0
       for path, plan in zip(paths, plans, strict=True):
-        _unpack(path, plan, folder, said)
+        for count in _unpack(path, plan, folder):
+          done += count
+          said.reach(done)
       yield folder
     finally:
       shutil.rmtree(folder, ignore_errors=True)
@@ -132,7 +138,8 @@ def _parts(path: pathlib.Path, entry: _Entry) -> tuple[str, ...]:
   return pathlib.PurePosixPath(entry.name).parts
 
 
-def _unpack(path: pathlib.Path, plan: _Plan, folder: pathlib.Path, said: '_Progress') -> None:
+def _unpack(path: pathlib.Path, plan: _Plan, folder: pathlib.Path) -> Iterator[int]:
+  """Unpacks an archive, yielding the number of bytes of each chunk."""
   inner = folder / _stem(path.name) if plan.flat else folder
   mine: set[tuple[str, ...]] = set()
   for entry in _entries(path):
@@ -149,7 +156,7 @@ def _unpack(path: pathlib.Path, plan: _Plan, folder: pathlib.Path, said: '_Progr
       with open(target, 'xb') as file:  # never through what is there already
         for chunk in _chunks(path, entry):
           file.write(chunk)
-          said.add(len(chunk))
+          yield len(chunk)
     except FileExistsError:
       # Two archives' README may differ; nothing else may.
       if len(parts) > 1 and not _same(target, path, entry):
@@ -246,32 +253,6 @@ def _free(folder: pathlib.Path) -> int:
 
 def _no_room(name: str, needed: int, folder: pathlib.Path, free: int, least: str = '') -> str:
   return (
-    f'{name}: unpacking needs {least}{readable_size(needed)} in {folder.parent}, {readable_size(free)} are '
-    'free; make room, or name another place with --dir (config.data.dir)'
+    f'{name}: unpacking needs {least}{progress.readable_size(needed)} in {folder.parent}, '
+    f'{progress.readable_size(free)} are free; make room, or name another place with --dir (config.data.dir)'
   )
-
-
-def readable_size(count: int) -> str:
-  """A number of bytes for people: '3.2 GB'."""
-  for unit, power in (('GB', 1e9), ('MB', 1e6), ('kB', 1e3)):
-    if count >= power:
-      return f'{count / power:.1f} {unit}'
-  return f'{count} bytes'
-
-
-class _Progress:
-  """Says on stderr every few seconds how much is unpacked and how long the rest will take."""
-
-  def __init__(self, label: str, total: int, every: float = 2.0):
-    self._label, self._total, self._every, self._done = label, total, every, 0
-    self._began = self._said = time.monotonic()
-
-  def add(self, count: int) -> None:
-    """`count` more bytes are done."""
-    self._done += count
-    now = time.monotonic()
-    if now - self._said >= self._every:
-      left = (now - self._began) / self._done * (self._total - self._done) if self._done else 0.0
-      done = f'{readable_size(self._done)} of {readable_size(self._total)}'
-      print(f'{self._label} {done}, about {left:.0f} s left', file=sys.stderr, flush=True)
-      self._said = now

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from jseg.data import counts, labels, spec, verify
+from jseg.data import counts, labels, progress, spec
 
 SHEET_SIDE, PAGE_SIDE = 200, 400  # longest side of a picture, pixels
 _COLUMNS, _GAP, _SEAM, _FONT = 3, 8, 2, 12
@@ -78,7 +78,7 @@ def write(
     indices = range(number * per_page, min((number + 1) * per_page, len(source)))
     items = [
       read(source, i, dataset.num_classes)
-      for i in verify.progress(indices, f'{dataset.name} {split} page {number}: read')
+      for i in progress.over(indices, f'{dataset.name} {split} page {number}: read')
     ]
     stem = f'{dataset.name}-{split}-'
     title = f'{dataset.name} {split}, page {number} of 0 to {last}: {len(items)} of {len(source)} images'

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from jseg.data import labels, spec, verify
+from jseg.data import labels, progress, spec
 from jseg.typing import IGNORE_LABEL
 
 _REMEDY = 'delete it, and the masks are counted again'
@@ -44,7 +44,7 @@ def of(source: spec.Source, num_classes: int) -> np.ndarray:
 def read(source: spec.Source, num_classes: int) -> np.ndarray:
   """The table by reading every example, int64 [n k+1]; says on stderr how far it is."""
   rows = []
-  for i in verify.progress(range(len(source)), 'pixels of each class: read'):
+  for i in progress.over(range(len(source)), 'pixels of each class: read'):
     example = source[i]
     rows.append(of_labels(example['labels'], num_classes, str(example['id'])))
   return np.stack(rows)

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jseg.data import archives, layout, records, spec, verify
+from jseg.data import archives, layout, progress, records, spec, verify
 
 STAMP = 'prepared.json'
 _SESSION: contextvars.ContextVar['_Session | None'] = contextvars.ContextVar('session', default=None)
@@ -230,8 +230,8 @@ def _require_room(dataset: spec.DatasetSpec, found: verify.Scan, root: pathlib.P
   free = shutil.disk_usage(root).free
   if needed > free:
     raise ValueError(
-      f'{dataset.name}: the copy needs about {archives.readable_size(needed)} in {root}, '
-      f'{archives.readable_size(free)} are free; make room, or name another place with --dir '
+      f'{dataset.name}: the copy needs about {progress.readable_size(needed)} in {root}, '
+      f'{progress.readable_size(free)} are free; make room, or name another place with --dir '
       '(config.data.dir)'
     )
 

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from jseg.data import counts, images, labels, spec, verify
+from jseg.data import counts, images, labels, progress, spec, verify
 
 
 class PreparedSource:
@@ -81,7 +81,7 @@ class PreparedSource:
     opened = self._open(part)
 
     def count() -> np.ndarray:
-      rows = verify.progress(opened, f'{self._folder} {part}: counted')
+      rows = progress.over(opened, f'{self._folder} {part}: counted')
       return np.stack(
         [counts.of_labels(labels.read_index(row['mask']), self._num_classes, part) for row in rows]
       )

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from jseg.data import counts, labels, spec, verify
+from jseg.data import counts, labels, progress, spec
 
 
 def summarise(
@@ -76,7 +76,7 @@ def moments(source: spec.Source) -> tuple[list[float], list[float]]:
     ValueError: an example cannot be read.
   """
   bins = np.zeros((3, 256), np.int64)
-  for i in verify.progress(range(len(source)), 'mean of the images: read'):
+  for i in progress.over(range(len(source)), 'mean of the images: read'):
     image = source[i]['image']
     for channel in range(3):
       bins[channel] += np.bincount(image[..., channel].ravel(), minlength=256)

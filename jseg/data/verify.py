@@ -7,16 +7,13 @@ import itertools
 import os
 import pathlib
 import sys
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple, TypeVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from jseg.data import images, labels, matlab, spec
+from jseg.data import images, labels, matlab, progress, spec
 from jseg.typing import IGNORE_LABEL
-
-T = TypeVar('T')
 
 ENDINGS = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff')
 
@@ -190,7 +187,7 @@ def opened(pairs: Sequence[Pair], table: np.ndarray, label: str) -> Iterator[tup
   try:
     for pair in itertools.islice(rest, 2 * workers):
       waiting.append(pool.submit(read, pair))
-    for pair in progress(pairs, label):
+    for pair in progress.over(pairs, label):
       found = waiting.popleft().result()
       for following in itertools.islice(rest, 1):
         waiting.append(pool.submit(read, following))
@@ -254,15 +251,3 @@ def size_warnings(dataset: spec.DatasetSpec, scan: Scan) -> list[str]:
       known = f'; {count:,} is {dataset.other_sizes[count]}' if count in dataset.other_sizes else ''
       lines.append(f'{dataset.name}: warning: {split} has {count} images, published are {published}{known}')
   return lines
-
-
-def progress(items: Sequence[T], label: str, every: float = 2.0) -> Iterable[T]:
-  """Yields the items; says on stderr every few seconds how many are done and how long the rest will take."""
-  began = said = time.monotonic()
-  for done, item in enumerate(items):
-    now = time.monotonic()
-    if now - said >= every:
-      left = (now - began) / done * (len(items) - done) if done else 0.0
-      print(f'{label} {done} of {len(items)}, about {left:.0f} s left', file=sys.stderr, flush=True)
-      said = now
-    yield item
