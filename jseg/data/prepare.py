@@ -144,16 +144,11 @@ def ensure(
       _refuse(found, policy)  # before anything is written
     with _locked(root, dataset.name):
       if not _matches(home, wanted, policy):  # else another process made it while this one waited
-        origin = {'source': str(pathlib.Path(source).expanduser().absolute())}
-        with contextlib.ExitStack() as stack:
-          show = str
-          if found is None:
-            found, show = stack.enter_context(layout.unpacked(dataset, scan, packed, root))
-            _refuse(found, policy)
-          faults = verify.Faults(dataset, found, policy or verify.Policy(), show)
-          _make(
-            dataset, found, wanted | {'splits': dict(found.splits), 'note': found.note} | origin, home, faults
-          )
+        with _readable(dataset, scan, found, packed, root) as (inside, show):
+          _refuse(inside, policy)
+          origin = {'source': str(pathlib.Path(source).expanduser().absolute()), 'note': inside.note}
+          faults = verify.Faults(dataset, inside, policy or verify.Policy(), show)
+          _make(dataset, inside, wanted | {'splits': dict(inside.splits)} | origin, home, faults)
   if open_session:
     open_session.known.add(key)
   return folder, _stamp(home)['splits']
@@ -177,12 +172,24 @@ def scanned(
     ValueError: this is not the dataset, or an archive is broken or does not fit on the disk.
   """
   found, packed = layout.look(scan, source)
-  if found is not None:
-    yield found, str
-    return
   root = spec.data_dir(directory)
-  with _locked(root, dataset.name), layout.unpacked(dataset, scan, packed, root) as both:
+  # What is only looked at needs no lock, which would make a folder.
+  lock_needed = _locked(root, dataset.name) if found is None else contextlib.nullcontext()
+  with lock_needed, _readable(dataset, scan, found, packed, root) as both:
     yield both
+
+
+def _readable(
+  dataset: spec.DatasetSpec,
+  scan: Callable[[str], verify.Scan],
+  found: verify.Scan | None,
+  packed: Sequence[pathlib.Path],
+  root: pathlib.Path,
+) -> contextlib.AbstractContextManager[tuple[verify.Scan, Callable[[str], str]]]:
+  """Inside, the files of what `layout.look` found can be read; under the lock if they are packed."""
+  if found is None:
+    return layout.unpacked(dataset, scan, packed, root)
+  return contextlib.nullcontext((found, str))
 
 
 def note(name: str, directory: str) -> str:
