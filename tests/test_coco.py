@@ -12,7 +12,7 @@ import pytest
 import runs
 
 from jseg import dataset
-from jseg.data import annotations, counts, labels, objects, progress, records, verify
+from jseg.data import annotations, coco_instances, counts, labels, progress, records, verify
 from jseg.data.builders import coco, voc
 from jseg.engine import resolve
 
@@ -138,8 +138,8 @@ def test_which_instance_is_on_top():
       {'id': number, 'class': kind, 'crowd': int(crowd), 'counts': text}
       for kind, crowd, number, text in zip(*columns, counts, strict=True)
     ]
-    np.testing.assert_array_equal(objects.masks(kept, 9, 11), masks)
-    np.testing.assert_array_equal(objects.labels(kept, 9, 11), painted(masks, *columns))
+    np.testing.assert_array_equal(coco_instances.masks(kept, 9, 11), masks)
+    np.testing.assert_array_equal(coco_instances.labels(kept, 9, 11), painted(masks, *columns))
 
 
 @needs_samples
@@ -159,7 +159,7 @@ def test_every_sample_is_drawn_as_pycocotools_draws_it(part, capsys):
   for pair in pairs:
     image = owners.imgs[int(pair.id)]
     truth, text = pair.draw(image['height'], image['width'])
-    example = objects.example(text)
+    example = coco_instances.example(text)
     assert example['image_id'] == image['id']
     for i, number in enumerate(example['annotation_ids']):
       theirs = owners.anns[number]

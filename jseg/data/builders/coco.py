@@ -11,7 +11,7 @@ Lin et al. 2014, "Microsoft COCO: common objects in context" (arXiv:1405.0312). 
 The source is the folder with annotations/ (of annotations_trainval2017.zip or 2014.zip) and one or more of
 train2017/, val2017/, train2014/ and val2014/; splits whose images are not there are left out.
 
-Labels are drawn from the instances as jseg.data.objects.labels says: class k of 1..80, 0 where nothing is,
+Labels are drawn from the instances as jseg.data.coco_instances.labels says: class k of 1..80, 0 where nothing is,
 the smaller instance on top, crowds void. Images without instances are kept; they are background. There are no
 labels of walls, streets or skies: these are background too.
 """
@@ -23,7 +23,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from jseg.data import annotations, labels, layout, objects, prepare, spec, verify
+from jseg.data import annotations, coco_instances, labels, layout, prepare, spec, verify
 from jseg.data.builders import voc
 
 SPLITS = ('train', 'val', 'train2014', 'val2014', 'trainvoc')
@@ -102,9 +102,9 @@ def open_split(
     split: 'train', 'val', 'train2014', 'val2014' or 'trainvoc', see above.
     source: the folder with annotations/ and the images' folders; empty: use the copy that is prepared.
     directory: where the copy lives; empty: $JSEG_DATA, else ~/.cache/jseg.
-    classes: 81, or 21: those of VOC, drawn as torchvision draws them (jseg.data.objects.labels_apart).
+    classes: 81, or 21: those of VOC, drawn as torchvision draws them (jseg.data.coco_instances.labels_apart).
     instances: examples also hold boxes, classes, crowd, areas, masks, keypoints, annotation_ids and image_id,
-      as jseg.data.objects.example gives them: every annotation, none corrected.
+      as jseg.data.coco_instances.example gives them: every annotation, none corrected.
 
   Raises:
     ValueError: unknown split or number of classes, instances with 21 classes, nothing prepared, the split is
@@ -113,11 +113,11 @@ def open_split(
   chosen = spec_of(classes)
   if chosen is SPEC_VOC and instances:
     raise ValueError('coco: instances are of 80 kinds; they do not come with the 21 classes of VOC')
-  reader = objects.as_text if chosen is SPEC_VOC else objects.example if instances else None
+  reader = coco_instances.as_text if chosen is SPEC_VOC else coco_instances.example if instances else None
   examples = prepare.open_split(
     SPEC, split, splits=SPLITS, scan=scan, source=source, directory=directory, objects=reader
   )
-  return examples if chosen is SPEC else objects.Apart(examples, TO_VOC)
+  return examples if chosen is SPEC else coco_instances.Apart(examples, TO_VOC)
 
 
 def scan(source: str) -> verify.Scan:
@@ -127,7 +127,7 @@ def scan(source: str) -> verify.Scan:
     ValueError: this is not the folder at all, a file of annotations cannot be read, or pycocotools is absent.
   """
   root = layout.folder(SPEC, source, ['annotations'])
-  objects.need_pycocotools('coco')
+  coco_instances.need_pycocotools('coco')
   names = {split: split if split[-1].isdigit() else f'{split}2017' for split in _SIZES}
   there = {split: name for split, name in names.items() if (root / name).is_dir()}
   if not there:
@@ -192,10 +192,10 @@ def _draw(
   for i in things.of_photo[number]:
     path = persons.path
     try:
-      points = objects.keypoints(persons.annotation(i)) if i in persons.entries else []
+      points = coco_instances.keypoints(persons.annotation(i)) if i in persons.entries else []
       path = things.path
-      kept.append(objects.record(things.annotation(i), points, TRAIN_IDS, height, width))
+      kept.append(coco_instances.record(things.annotation(i), points, TRAIN_IDS, height, width))
     except ValueError as error:
       raise ValueError(f'{path}: {error}') from error
   text = {'image_id': number, 'height': height, 'width': width, 'instances': kept}
-  return objects.labels(kept, height, width), json.dumps(text)
+  return coco_instances.labels(kept, height, width), json.dumps(text)
