@@ -11,9 +11,9 @@ Lin et al. 2014, "Microsoft COCO: common objects in context" (arXiv:1405.0312). 
 The source is the folder with annotations/ (of annotations_trainval2017.zip or 2014.zip) and one or more of
 train2017/, val2017/, train2014/ and val2014/; splits whose images are not there are left out.
 
-Labels are drawn from the instances as jseg.data.coco_instances.labels says: class k of 1..80, 0 where nothing is,
-the smaller instance on top, crowds void. Images without instances are kept; they are background. There are no
-labels of walls, streets or skies: these are background too.
+Labels are drawn from the instances as jseg.data.coco_instances.labels says: class k of 1..80, 0 where nothing
+is, the smaller instance on top, crowds void. Images without instances are kept; they are background. There
+are no labels of walls, streets or skies: these are background too.
 """
 
 import functools
