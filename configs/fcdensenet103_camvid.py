@@ -5,7 +5,7 @@
 Source: SimJeg/FC-DenseNet, config/FC-DenseNet103.py: crops of 224x224, batch 3, flips, RMSprop at 1e-3 times
 0.995 an epoch, 1e-4 times the squared weights of the convolutions (a decay of 2e-4), up to 750 epochs, no
 class weights. The second stage trains on whole images from there: --config.init_from=W
---config.data.crop='()' --config.optim.lr=1e-4, and with --config.model.remat=True in 5.9 GiB by XLA's plan
+--config.data.crop='()' --config.optim.lr=1e-4, and with --config.model.remat=True in 6.0 GiB by XLA's plan
 for a CPU. Departures: Lasagne's RMSprop has its epsilon inside the root; their test batches are ten
 frames, ours one image. Published on the 233 test images: 66.9 mean IU, 91.5 global (arXiv:1611.09326, table
 3). Nobody is known to have found that again.
