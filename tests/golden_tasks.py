@@ -6,8 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jseg.data import labels as label_images
-from jseg.data import spec
+from jseg.data import counts, spec
 from jseg.tasks import losses, metrics
 
 
@@ -36,9 +35,8 @@ def _check_cross_entropy(case) -> None:
 
 
 def _check_weights(case) -> None:
-  source = [{'labels': labels} for labels in case['labels'].astype(np.uint8)]
   num_classes = len(case['y'])
-  pixels, image_pixels, void = label_images.count(source, num_classes)
+  rows = [counts.of_labels(labels, num_classes, case.name) for labels in case['labels'].astype(np.uint8)]
   dataset = spec.DatasetSpec(
     name='case',
     protocol='case',
@@ -46,18 +44,16 @@ def _check_weights(case) -> None:
     palette=((0, 0, 0),) * num_classes,
     raw_void=(),
     split_sizes={},
-    class_pixels=tuple(map(int, pixels)),
-    class_image_pixels=tuple(map(int, image_pixels)),
-    void_pixels=void,
+    **counts.figures(np.stack(rows)),
   )
   rule = case.name.removesuffix('_weights')
   np.testing.assert_allclose(dataset.class_weights(rule), case['y'], rtol=1e-5)
 
 
 def check_confusion(case) -> None:
-  counts = np.asarray(metrics.confusion(case['pred'], case['target'], case.options['num_classes']))
-  np.testing.assert_array_equal(counts, case['hist'])
-  found, iu = metrics.scores(counts), metrics.per_class_iu(counts)
+  confusion = np.asarray(metrics.confusion(case['pred'], case['target'], case.options['num_classes']))
+  np.testing.assert_array_equal(confusion, case['hist'])
+  found, iu = metrics.scores(confusion), metrics.per_class_iu(confusion)
   np.testing.assert_allclose(np.where(np.isnan(iu), -1, iu), case['iou'], rtol=1e-12)
   names = {
     'mean_iou': 'mean_iu',
