@@ -42,6 +42,9 @@ def data_section() -> ml_collections.ConfigDict:
     train_split='train',
     subset='',  # strong:K or labelled:F: only so many of its images, see jseg/data/subsets.py; empty: all
     subset_seed=0,  # which images those are
+    truth='labels',  # what training images tell: labels: their masks | tags: which classes occur, no more
+    tags='',  # a JSON file {id: [class, ...]}, of images without masks; empty: tags are read off the masks
+    rest_batch_size=0,  # images beside each batch, from those that subset leaves without masks; 0: none
     batch_size=8,  # global: over all devices of all processes
     crop=(),  # (height, width) of training crops in pixels; empty: whole images
     threads=4,  # reading threads in each process
@@ -56,6 +59,7 @@ def augment_section() -> ml_collections.ConfigDict:
     vflip=False,  # mirror up and down, one time in two
     scale=(1.0, 1.0),  # (least, greatest) factor on both sides
     rotate=0.0,  # greatest angle either way, degrees
+    around=0.0,  # share of crops around a set of the classes drawn from those the image has; 0 is none
     rare=0.0,  # share of crops centred on a pixel of a class drawn from those the image has
     translate=0,  # greatest shift either way, whole pixels
     elastic=0.0,  # standard deviation of a 3x3 grid of displacements, pixels
@@ -133,8 +137,16 @@ def variant(config: ml_collections.ConfigDict, arg: str | None) -> ml_collection
   size = 64
   with config.unlocked():
     config.model.width = 16
+    if 'window' in config.model:
+      config.model.window = 2  # published ones ask for larger images
+    if 'size' in config.task:
+      config.task.size = 0
+    if 'generator_width' in config.task:
+      config.task.generator_width = 32
   config.data.name, config.data.source, config.data.train_split = 'shapes', '', 'train'
-  config.data.subset = ''
+  config.data.subset = 'strong:2' if config.data.rest_batch_size else ''  # of 32 images
+  config.data.tags = ''
+  config.data.rest_batch_size = min(config.data.rest_batch_size, 8)
   if 'class_weights' in config.task:
     config.task.class_weights = 'none'  # a published list belongs to its dataset
   config.data.options = section(size=size, train=32, val=8)

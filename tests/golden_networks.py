@@ -1,6 +1,7 @@
 """Others' networks and how each maps to ours: build, convert, and where its recorded maps are in ours."""
 
 import functools
+import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -12,6 +13,7 @@ from flax import linen as nn
 from jseg.convert import (
   caffe_alexnet,
   caffe_deconvnet,
+  caffe_decouplednet,
   caffe_gfrnet,
   caffe_googlenet,
   caffe_resnet,
@@ -24,6 +26,7 @@ from jseg.convert import (
   torch_pspnet,
   torch_refinenet,
   torch_resnet,
+  torch_ssgan,
   torch_tiramisu,
   torch_unet,
   torch_unet3d,
@@ -31,6 +34,7 @@ from jseg.convert import (
 )
 from jseg.models import (
   deconvnet,
+  decouplednet,
   enet,
   fc_densenet,
   fcn,
@@ -45,6 +49,7 @@ from jseg.models import (
   unet3d,
 )
 from jseg.models.encoders import alexnet, googlenet, resnet, vgg
+from jseg.models.generators import dcgan
 
 Arrays = Mapping[str, np.ndarray]
 Place = str | tuple[str, ...] | None  # a key of `out`, the path of a module whose output it is, or neither
@@ -58,6 +63,13 @@ def _log_softmax(name: str, logits: jax.Array) -> jax.Array:
   return nn.log_softmax(logits) if name == 'out' else logits
 
 
+def _call(model: nn.Module, variables: Any, inputs: Arrays) -> Any:
+  (image,) = inputs.values()
+  return model.apply(
+    variables, image, train=False, capture_intermediates=True, mutable=['intermediates']
+  )  # fmt: skip
+
+
 class Network(NamedTuple):
   """How a reference network maps to ours."""
 
@@ -66,6 +78,7 @@ class Network(NamedTuple):
   tap: Callable[[str], Place] = lambda name: name
   outliers: int = 0
   out: Callable[[str, jax.Array], jax.Array] = _plain  # from the name of an output and our logits
+  call: Callable[[nn.Module, Any, Arrays], Any] = _call  # (logits, out) and state of inputs, channels last
 
 
 def _onera_tap(name: str) -> Place:
@@ -85,6 +98,39 @@ def _deconvnet_tap(name: str) -> Place:
   if name.startswith('conv'):
     return ('encoder', name)
   return ('decoder', name.replace('-', '_')) if 'deconv' in name else (name,)
+
+
+def _decouplednet(arrays: Arrays) -> nn.Module:
+  return decouplednet.Model(num_classes=len(arrays['cls-score-voc.bias']) + 1, bridge='layers')
+
+
+def _decouplednet_call(model: nn.Module, variables: Any, inputs: Arrays) -> Any:
+  """The query there is what the scores' unpooling takes: the factors have been multiplied already."""
+
+  def segment(model, image, query):
+    pooled, encoded = model._encoded(image, train=False)
+    scores, back, out = model._bridging(pooled)
+    logits, more = model._segmented(pooled, back(query[None, :, 0, 0]), encoded, train=False)
+    found = {
+      'cls-score-sigmoid': scores[:, None, None],
+      'cls-score-avg-sigmoid': out['cls_score'].mean((1, 2), keepdims=True),
+    }
+    return logits[0], {**{name: nn.sigmoid(x) for name, x in found.items()}, 'pool5-bp': more['bridge'][0]}
+
+  return model.apply(
+    variables, inputs['data'], inputs['cls-score-masked'], method=segment, capture_intermediates=True,
+    mutable=['intermediates'],
+  )  # fmt: skip
+
+
+def _decouplednet_tap(name: str) -> Place:
+  if name in ('cls-score-sigmoid', 'cls-score-avg-sigmoid', 'pool5-bp'):
+    return name
+  if name in ('fc6', 'fc7', 'cls-score-voc-bp'):
+    return ('score_back',) if name.endswith('bp') else (name,)
+  if 'deconv' in name:
+    return ('segmenter', 'decoder', name.replace('-', '_'))
+  return ('segmenter', name.removesuffix('-seg'))
 
 
 def _basic_tap(name: str) -> Place:
@@ -334,6 +380,21 @@ NETWORKS = {
     caffe_deconvnet.deconvnet,
     _deconvnet_tap,
     outliers=4,
+  ),
+  'decouplednet': Network(
+    _decouplednet,
+    caffe_decouplednet.decouplednet,
+    _decouplednet_tap,
+    outliers=4,
+    call=_decouplednet_call,
+  ),
+  'gan_generator': Network(
+    lambda a: dcgan.Generator(
+      (math.isqrt(len(a['linear.0.bias']) // len(a['deconv1.0.weight'])),) * 2,
+      len(a['deconv1.0.weight']),
+      len(a['deconv4.0.bias']),
+    ),
+    torch_ssgan.generator,
   ),
   'alexnet': Network(_alexnet('torchvision'), torch_alexnet.classifier, _alexnet_tap),
   'alexnet_caffe': Network(_alexnet('alexnet'), caffe_alexnet.classifier, _alexnet_tap),

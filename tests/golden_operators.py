@@ -137,6 +137,7 @@ def _check_batch_norm(case: Case) -> None:
 OPERATORS: dict[str, Callable[[Case], None]] = {
   'confusion_miou': golden_tasks.check_confusion,
   'conv_deconv': check_conv_deconv,
+  'gan_losses': golden_tasks.check_gan_losses,
   'losses': golden_tasks.check_losses,
   'maxpool_unpool': check_maxpool_unpool,
   'norm_act': check_norm_act,

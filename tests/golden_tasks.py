@@ -1,4 +1,4 @@
-"""Checks of the fixtures ops/{losses,confusion_miou,optim}.npz, one case at a time (rows of test_goldens)."""
+"""Checks of ops/{losses,confusion_miou,optim,gan_losses}.npz, one case at a time (rows of test_goldens)."""
 
 import golden_optim
 import jax
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jseg.data import counts, spec
-from jseg.tasks import losses, metrics
+from jseg.tasks import adversarial_losses, losses, metrics
 
 
 def check_losses(case) -> None:
@@ -68,3 +68,27 @@ def check_confusion(case) -> None:
 def check_optim(case) -> None:
   if not golden_optim.check_case(case.name, case.options, case.arrays):
     pytest.skip(f'{case.name}: no optimiser of jseg')
+
+
+def check_gan_losses(case) -> None:
+  """Both forms against the port's; the fixture's K+1 scores are K beside a 0, which 'explicit' is given."""
+  unlabelled, generated = case.map('unl_logits'), case.map('fake_logits')
+  total, count = losses.cross_entropy(
+    case.map('lab_logits'), jnp.asarray(case['labels']), np.ones(case['lab_logits'].shape[1], np.float32)
+  )
+  np.testing.assert_allclose(total / count, case['K_loss_label'], rtol=1e-5)
+  for form, prefix in (('fixed', 'K'), ('explicit', 'K1')):
+
+    def of(logits, form=form):
+      if form == 'explicit':
+        logits = np.concatenate([logits, np.zeros_like(logits[..., :1])], axis=-1)
+      return adversarial_losses.scores(logits, form)
+
+    found = {
+      'loss_unlabel': adversarial_losses.real(of(unlabelled)),
+      'loss_fake': adversarial_losses.fake(of(generated)),
+      'gen_loss': adversarial_losses.real(of(generated)),
+    }
+    for name, value in found.items():
+      if f'{prefix}_{name}' in case.arrays:
+        np.testing.assert_allclose(value.mean(), case[f'{prefix}_{name}'], rtol=2e-6)

@@ -331,8 +331,9 @@ def test_an_image_without_objects_keeps_the_arrays():
 
 
 def test_what_an_example_lacks_is_not_added():
-  out = augment.Augment(**GEOMETRIES['all'])({**example(0), 'tags': 1}, np.random.default_rng(0))
-  assert out.keys() == {'image', 'labels', 'id', 'index'}
+  more = {'tags': np.array([True, False]), 'something': 1}
+  out = augment.Augment(**GEOMETRIES['all'])({**example(0), **more}, np.random.default_rng(0))
+  assert out.keys() == {'image', 'labels', 'id', 'index', 'tags'}
 
 
 def test_a_bend_of_nothing_is_the_identity():

@@ -8,6 +8,7 @@ JSEG_GOLDEN_REPORT=FILE appends a line of JSON for every network: its stem, how 
 the largest error of all their samples, in standard deviations of the map.
 """
 
+import functools
 import json
 import math
 import os
@@ -53,12 +54,12 @@ def test_network(path: pathlib.Path):
   row, golden = NETWORKS[path.stem], golden_rule.load(path)
   arrays = golden_rule.state_dict(golden)
   model, variables = row.build(arrays), row.convert(arrays)
-  (image,) = golden_rule.inputs(golden).values()
+  inputs = golden_rule.inputs(golden)
   assert sum(a.size for a in jax.tree.leaves(variables['params'])) == golden['trainable_params']
-  (logits, out), state = jax.jit(
-    lambda v, x: model.apply(v, x, train=False, capture_intermediates=True, mutable=['intermediates'])
-  )(variables, np.moveaxis(image, 1, -1))
-  layout = 'NHWC' if image.ndim == 4 else 'NDHWC'
+  (logits, out), state = jax.jit(functools.partial(row.call, model))(
+    variables, {name: np.moveaxis(x, 1, -1) for name, x in inputs.items()}
+  )
+  layout = 'NHWC' if logits.ndim == 4 else 'NDHWC'
   maps = {}
   scores = [logits.shape[i] for i in (0, logits.ndim - 1, *range(1, logits.ndim - 1))]
   for name, recorded in golden['output'].items():
@@ -128,5 +129,6 @@ def test_operator(path: pathlib.Path, name: str):
     pytest.skip(f'ops/{path.stem}: {NO_ROW}')
   with np.load(path) as file:
     options = json.loads(str(file['meta']))['cases'][name]
-    arrays = {key.removeprefix(f'{name}/'): file[key] for key in file.files if key.startswith(f'{name}/')}
+    prefix = f'{name}/' if name else ''  # the only case of a file may have no name
+    arrays = {key.removeprefix(prefix): file[key] for key in file.files if key.startswith(prefix)}
   OPERATORS[path.stem](Case(name, options, arrays))

@@ -13,6 +13,7 @@ import numpy as np
 from jseg.convert import (
   caffe_alexnet,
   caffe_deconvnet,
+  caffe_decouplednet,
   caffe_gfrnet,
   caffe_googlenet,
   caffe_resnet,
@@ -28,6 +29,7 @@ from jseg.convert import (
   torch_pspnet,
   torch_refinenet,
   torch_resnet,
+  torch_ssgan,
   torch_tiramisu,
   torch_unet,
   torch_unet3d,
@@ -194,6 +196,8 @@ _NETWORKS = (
     torch_fcn_resnet.fcn_resnet,
   ),
   Source(('caffe/deconvnet',), 'deconvnet', 'caffe', caffe_deconvnet.deconvnet),
+  Source(('caffe/decouplednet',), "decouplednet, bridge='layers'", 'caffe', caffe_decouplednet.decouplednet),
+  Source(('gengyanlei/generator',), 'the generator dcgan', '', torch_ssgan.generator),
   Source(('caffe/gfrnet',), 'gfrnet', 'bgr', caffe_gfrnet.gfrnet),
   Source(
     ('meetshah1995/segnet',), 'segnet, score_norm=True, ceil_mode=False', '', caffe_segnet.segnet_ptsemseg

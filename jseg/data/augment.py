@@ -13,7 +13,7 @@ out):
   keypoints       float32 [n p 3], x y (whole numbers at pixel centres) and visibility, 0 for none; those that
                   leave the image become zeros, left and right change their names in a mirror image
   areas           float32 [n], pixels of the moved masks, or, without masks, changed as those of the boxes
-  classes, crowd, annotation_ids [n], image_id   unchanged
+  classes, crowd, annotation_ids [n], image_id, tags   unchanged; tags are the whole image's
 
 Objects of which nothing is left are taken out of all the [n] arrays.
 """
@@ -30,6 +30,7 @@ from jseg.typing import IGNORE_LABEL
 # Greatest value of each option that is an amount.
 _RANGES = {
   'rotate': 180.0,
+  'around': 1.0,
   'rare': 1.0,
   'translate': 10_000,
   'elastic': 1000.0,
@@ -53,6 +54,10 @@ class Augment:
     vflip: mirror up and down with probability 0.5.
     scale: (least, greatest) factor on both sides, drawn uniformly, as PSPNet's published code does.
     rotate: greatest angle in degrees, drawn uniformly from both directions, about the image centre.
+    around: probability that the crop is laid around all pixels of a set of classes, drawn uniformly from the
+      sets of those that the image has, void and class 0, the background, left out: their bounding box, each
+      side lengthened by up to a half, is scaled to fit into the crop, in place of `scale`. It is what is left
+      of DecoupledNet's combinatorial cropping without its region proposals.
     rare: probability that the crop is centred on a pixel of a class drawn uniformly from those that the image
       has (void is none), as near as the image's borders allow: RefineNet's code, for which it is 1. That is
       before translate and elastic; a scale below 1 may skip that pixel, but not its place.
@@ -78,6 +83,7 @@ class Augment:
   vflip: bool = False
   scale: tuple[float, float] = (1.0, 1.0)
   rotate: float = 0.0
+  around: float = 0.0
   rare: float = 0.0
   translate: int = 0
   elastic: float = 0.0
@@ -100,10 +106,11 @@ class Augment:
     for name, greatest in _RANGES.items():
       if not 0 <= values[name] <= greatest:
         raise ValueError(f'augment: {name} is {values[name]}; it lies in 0..{greatest:g}')
-    if self.rare and not self.crop:
-      raise ValueError(
-        f'augment: rare is {self.rare}, but whole images are taken; set data.crop, or rare=0.0'
-      )
+    for name in ('rare', 'around'):
+      if values[name] and not self.crop:
+        raise ValueError(
+          f'augment: {name} is {values[name]}, but whole images are taken; set data.crop, or {name}=0.0'
+        )
     if self.padding not in geometry.PADDING:
       known = ', '.join(geometry.PADDING)
       raise ValueError(f"augment: padding '{self.padding}' is unknown; there are: {known}")
@@ -127,8 +134,7 @@ class Augment:
     result = {'image': image, 'labels': labels, 'id': example['id'], 'index': example['index']}
     if 'weight' in example:
       result['weight'] = geometry.weight(example['weight'], where, outside)
-    if 'image_id' in example:
-      result['image_id'] = example['image_id']
+    result |= {name: example[name] for name in ('image_id', 'tags') if name in example}
     objects = {name: example[name] for name in instances.KEYS if name in example}
     return {**result, **instances.moved(objects, where)}
 
@@ -140,10 +146,17 @@ class Augment:
     mirrored = self.flip and rng.random() < 0.5
     upturned = self.vflip and rng.random() < 0.5
     size = self.crop or (height, width)
+    box = None
+    if self.around and rng.random() < self.around:
+      box = _around_classes(labels, rng)
+      factor = min(n / side for n, (_, side) in zip(size, box, strict=True)) if box else factor
     # The scaled image's size is rounded, and each axis then has the exact factor that gives this size.
     scaled = max(1, round(height * factor)), max(1, round(width * factor))
     held = (None, None)
-    if self.rare and rng.random() < self.rare:
+    if box:
+      pixel = tuple(min(int(centre), n - 1) for (centre, _), n in zip(box, labels.shape, strict=True))
+      held = geometry.in_scaled(pixel, labels.shape, scaled, angle)
+    elif self.rare and rng.random() < self.rare:
       pixel = _of_any_class(labels, rng)
       held = geometry.in_scaled(pixel, labels.shape, scaled, angle) if pixel else held
     top, left = (_offset(rng, *line) for line in zip(scaled, size, held, strict=True))
@@ -196,3 +209,19 @@ def _of_any_class(labels: np.ndarray, rng: np.random.Generator) -> tuple[int, in
   places = np.flatnonzero(labels.ravel() == chosen)
   y, x = divmod(int(places[rng.integers(len(places))]), labels.shape[1])
   return y, x
+
+
+def _around_classes(labels: np.ndarray, rng: np.random.Generator) -> tuple[tuple[float, float], ...] | None:
+  """(centre, length) in rows and columns around all of a set of classes, lengthened; None without classes."""
+  counts = cv2.calcHist([labels], [0], None, [256], [0, 256]).ravel()
+  counts[[0, IGNORE_LABEL]] = 0
+  present = np.flatnonzero(counts)
+  if not len(present):
+    return None
+  bits = int(rng.integers(1, 2 ** len(present)))  # a set that is not empty
+  chosen = np.isin(labels, [c for i, c in enumerate(present) if bits >> i & 1])
+  box = []
+  for axis in (1, 0):
+    line = np.flatnonzero(chosen.any(axis))
+    box.append(((line[0] + line[-1] + 1) / 2, (line[-1] + 1 - line[0]) * rng.uniform(1.0, 1.5)))
+  return tuple(box)

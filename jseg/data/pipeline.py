@@ -52,7 +52,8 @@ def train_batches(
 
   Returns:
     A generator; `close()` ends its threads. Each batch has image uint8 [b h w 3], labels uint8 [b h w], valid
-    bool [b] (all True) and index int32 [b]; and weight float32 [b h w] if the examples have it.
+    bool [b] (all True) and index int32 [b]; and weight float32 [b h w] and tags bool [b k] if the examples
+    have them.
 
   Raises:
     ValueError: at once, if the numbers do not fit or the source is empty; later, from `next`, if an example
@@ -176,7 +177,7 @@ class _Padded:
       'id': example['id'],
       'index': -1,
     }
-    return padding | ({'weight': np.zeros_like(example['weight'])} if 'weight' in example else {})
+    return padding | {name: np.zeros_like(example[name]) for name in ('weight', 'tags') if name in example}
 
 
 class _Picked(grain.MapDataset):
@@ -266,7 +267,9 @@ def _stack(examples: list[spec.Example]) -> Batch:
   index = np.array([e['index'] for e in examples], np.int32)
   return {
     **{
-      name: np.stack([e[name] for e in examples]) for name in ('image', 'labels', 'weight') if name in first
+      name: np.stack([e[name] for e in examples])
+      for name in ('image', 'labels', 'weight', 'tags')
+      if name in first
     },
     'valid': index >= 0,
     'index': index,

@@ -45,7 +45,7 @@ class Shapes:
   Besides image, labels, id and index an example holds what later tasks learn: masks [n h w] uint8 (1 on the
   visible part of each shape), boxes [n 4] float32 (x0 y0 x1 y1, x0 <= x < x1, tight on the visible mask),
   classes [n] int32 (0..5: `SHAPES`), keypoints [n 5 3] float32 (x, y of `KEYPOINTS` of the whole outline, and
-  visibility: 2 seen, 1 covered by another shape, 0 outside the image), tags [6] bool (shapes present).
+  visibility: 2 seen, 1 covered by another shape, 0 outside the image).
 
   Raises:
     ValueError: unknown split, or a size or count out of range.
@@ -114,15 +114,12 @@ def truth(owner: np.ndarray, placed: list[Placed]) -> spec.Example:
     side |= differs
   labels[edge] = IGNORE_LABEL
   masks = (owner[None] == np.arange(len(placed))[:, None, None]).astype(np.uint8)
-  tags = np.zeros(len(SHAPES), bool)
-  tags[classes] = True
   return {
     'labels': labels,
     'masks': masks,
     'boxes': np.array([instances.box_of(m) for m in masks], np.float32).reshape(-1, 4),
     'classes': classes,
     'keypoints': np.stack([visibility(p.points, i, owner) for i, p in enumerate(placed)]).astype(np.float32),
-    'tags': tags,
   }
 
 

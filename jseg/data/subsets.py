@@ -25,6 +25,8 @@ import numpy as np
 from jseg.data import counts, spec
 from jseg.typing import IGNORE_LABEL
 
+TRUTHS = ('labels', 'tags')  # what data.truth lets the training images tell
+
 
 class Subset:
   """Some examples of a source, by their indices in it; a Source.

@@ -6,6 +6,7 @@ by name; a wrong name, option or key says what exists.
 
 import contextlib
 import difflib
+import functools
 import importlib
 import importlib.util
 import inspect
@@ -15,10 +16,12 @@ from types import ModuleType
 from typing import Any
 
 import jax
+import numpy as np
+import optax
 
 from jseg import models, tasks
-from jseg.data import builders, stats, subsets
-from jseg.engine import optimizers
+from jseg.data import builders, mixture, stats, subsets
+from jseg.engine import optimizers, parallel
 from jseg.tasks.task import Task
 from jseg.typing import AXIS, Config
 
@@ -104,18 +107,12 @@ def task(config: Config, spec: Any, image_shape: tuple[int, int, int]) -> Task:
   """
   make = module('task', config.task.name).make
   network = model(config, spec.num_classes)
-  shapes = jax.eval_shape(
-    lambda key: network.init(key, jax.numpy.zeros((1, *image_shape)), train=False), jax.random.key(0)
-  )
-  tx = optimizers.make(
-    options(config.optim) | {'name': config.optim.name}, config.train.steps, shapes['params']
-  )
-  return construct(
+  build = functools.partial(
+    construct,
     make,
     f"task '{config.task.name}'",
     options(config.task),
     model=network,
-    tx=tx,
     spec=spec,
     accumulate=config.optim.accumulate,
     ema=config.optim.ema,
@@ -124,6 +121,11 @@ def task(config: Config, spec: Any, image_shape: tuple[int, int, int]) -> Task:
     window=as_tuple(config.eval.window),
     samples=config.eval.samples,
   )
+  # What is learned is the task's to say: a part of the network, or another one beside it.
+  without = build(tx=optax.identity())
+  shapes = jax.eval_shape(lambda key: without.init(key, image_shape), jax.random.key(0)).params
+  tx = optimizers.make(options(config.optim) | {'name': config.optim.name}, config.train.steps, shapes)
+  return build(tx=tx)
 
 
 def preprocess(config: Config) -> str:
@@ -167,13 +169,48 @@ def source(config: Config, split: str) -> Any:
 def train_source(config: Config) -> Any:
   """The source of the training split, or of the images of it that data.subset leaves their masks.
 
+  With data.rest_batch_size a mixture.Mixture of them and the rest; with data.truth='tags' all without masks.
+
   Raises:
-    ValueError: as `source`; or the split cannot give such a subset.
+    ValueError: as `source`; or the split cannot give such a subset, or the three contradict each other.
   """
-  whole = source(config, config.data.train_split)
-  if not config.data.subset:
+  data = config.data
+  whole = source(config, data.train_split)
+  if data.truth not in subsets.TRUTHS:
+    raise ValueError(f"data.truth '{data.truth}' is unknown; there are: {', '.join(subsets.TRUTHS)}")
+  if data.tags and data.truth == 'labels' and not data.rest_batch_size:
+    raise ValueError(
+      f"data.tags is '{data.tags}', but no image without a mask is used; set data.truth='tags', or "
+      'data.subset and data.rest_batch_size'
+    )
+  if data.truth == 'tags':
+    if data.subset or data.rest_batch_size:
+      raise ValueError(
+        f"data.truth is 'tags', so that no image has a mask to keep, but data.subset is '{data.subset}' and "
+        f"data.rest_batch_size {data.rest_batch_size}; leave them at '' and 0"
+      )
+    every = np.arange(len(whole))
+    if data.tags:
+      unmasked = subsets.Subset(whole, every, num_classes=spec(config).num_classes, truth='nothing')
+      return _tagged(config, unmasked)
+    return subsets.Subset(whole, every, num_classes=spec(config).num_classes, truth='tags')
+  if not data.subset:
+    if data.rest_batch_size:
+      raise ValueError(
+        f'data.rest_batch_size is {data.rest_batch_size}, but without data.subset every image keeps its mask '
+        'and there is no rest; set data.subset (as labelled:1/8), or 0'
+      )
     return whole
-  return subsets.divide(whole, spec(config), config.data.subset, config.data.subset_seed)[0]
+  kept, rest = subsets.divide(whole, spec(config), data.subset, data.subset_seed)
+  if not data.rest_batch_size:
+    return kept
+  parallel.check_batch(data.rest_batch_size, 'data.rest_batch_size')
+  kept, rest = ((_tagged(config, part) if data.tags else part) for part in (kept, rest))
+  return mixture.Mixture(kept, rest, data.rest_batch_size)
+
+
+def _tagged(config: Config, source: Any) -> Any:
+  return mixture.Tagged(source, mixture.read_tags(config.data.tags), spec(config).classes)
 
 
 def training_spec(config: Config) -> Any:

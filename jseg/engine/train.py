@@ -15,7 +15,7 @@ import jax
 import numpy as np
 from absl import logging
 
-from jseg.data import augment, pipeline
+from jseg.data import augment, mixture
 from jseg.data import spec as data_spec
 from jseg.engine import checkpoint, evaluate, parallel, resolve, weights, workdirs, writers
 from jseg.engine.meter import Meter
@@ -41,7 +41,7 @@ class Run:
   def batches(self, start: int) -> Generator[Batch, None, None]:
     """This process's rows of the global batches start, start + 1, ..."""
     data = self.config.data
-    return pipeline.train_batches(
+    return mixture.train_batches(
       self.source,
       seed=self.config.seed,
       batch_size=data.batch_size,
@@ -198,6 +198,9 @@ def _evaluate(run: Run, state: TrainState, step: int) -> tuple[TrainState, dict[
     )
     for number, panel in enumerate(panels):
       run.writers.panel(step, f'{run.config.eval.split}/{number}', panel)
+    if run.task.pictures is not None:
+      for name, picture in run.task.pictures(host, run.image_shape).items():
+        run.writers.panel(step, name, np.asarray(picture))
     run.writers.scalars(step, result.scores, split=run.config.eval.split)
     if step == run.config.train.steps:
       print(evaluate.table(result, run.spec))

@@ -31,6 +31,7 @@ class Decoder(nn.Module):
 
   first: int  # features of fc6_deconv: the last pool's, whose places they meet
   stages: tuple[tuple[int, ...], ...]  # features of the deconvolutions, deepest stage first
+  window: int = _WINDOW  # side of fc6
   norm: str = 'bn'  # as blocks.Norm
   bn_eps: float = 1e-5
   bn_momentum: float = 0.9
@@ -44,11 +45,11 @@ class Decoder(nn.Module):
     """[b h w c] -> the image's size and a dict of every stage's end, `deconv{i}`.
 
     Args:
-      x: what fc6 and fc7 made of the last pool: six rows and columns fewer than it has.
+      x: what fc6 and fc7 made of the last pool: `window` - 1 rows and columns fewer than it has.
       encoded: the encoder's dict of `stage{i}` and `place{i}`, as vgg.Encoder gives it.
       train: batch statistics.
     """
-    x = self._deconv(x, self.first, _WINDOW, 0, 'fc6_deconv', train=train)
+    x = self._deconv(x, self.first, self.window, 0, 'fc6_deconv', train=train)
     out = {'fc6_deconv': x}
     for i, channels in zip(range(len(self.stages), 0, -1), self.stages, strict=True):
       _, h, w, _ = encoded[f'stage{i}'].shape
@@ -104,7 +105,7 @@ class Model(nn.Module):
       out[name] = x = nn.relu(x)
     c1, c2, c3, c4, c5 = encoder.channels
     x, decoded = Decoder(
-      c5, ((c5, c5, c4), (c4, c4, c3), (c3, c3, c2), (c2, c1), (c1, c1)),
+      c5, ((c5, c5, c4), (c4, c4, c3), (c3, c3, c2), (c2, c1), (c1, c1)), _WINDOW,
       self.norm, self.bn_eps, self.bn_momentum, self.dtype, self.axis_name, name='decoder',
     )(x, encoded, train=train)  # fmt: skip
     logits = blocks.Conv(

@@ -44,6 +44,7 @@ class Task(NamedTuple):
   predict_step(state, image uint8 [b h w 3]) -> {name: array [b ...]}; needs no device axis.
   summarise(sums) -> {name: float}, on the host in float64.
   best: the score by which one checkpoint is better than another (higher).
+  pictures(state, image_shape) -> {name: uint8 [h w 3]}: what the state shows by itself; None where nothing.
   """
 
   init: Callable[[Key, tuple[int, int, int]], TrainState]
@@ -53,6 +54,7 @@ class Task(NamedTuple):
   predict_step: Callable[[TrainState, Array], dict[str, Array]]
   summarise: Callable[[Mapping[str, Any]], dict[str, float]]
   best: str
+  pictures: Callable[[TrainState, tuple[int, int, int]], dict[str, Array]] | None = None
 
 
 def psum(tree: Any) -> Any:

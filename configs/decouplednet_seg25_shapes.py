@@ -1,0 +1,17 @@
+"""DecoupledNet on the procedural dataset, stage 2 with 25 masks of each class.
+
+  python -m jseg.main --config=configs/decouplednet_seg25_shapes.py --workdir=runs/seg25 \
+    --config.init_from=runs/cls
+
+No paper has this row; decouplednet_cls_shapes gives the weights to start from.
+"""
+
+from configs import base, decouplednet_full_shapes
+
+
+def get_config(arg: str = ''):
+  """See the module's docstring."""
+  config = decouplednet_full_shapes.get_config()
+  with config.unlocked():
+    config.data.subset, config.task.query, config.augment.around = 'strong:25', 'set', 0.5
+  return base.variant(config, arg)
