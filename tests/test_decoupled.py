@@ -286,7 +286,7 @@ def config_of(name, **changes):
   config = importlib.import_module(f'configs.{name}').get_config('quick')
   config.model.width, config.model.window = 2, 1
   config.data.options.size, config.data.crop, config.data.options.train = 32, (32, 32), 64
-  config.eval.overlays = 1
+  config.eval.overlays, config.optim.schedule = 1, 'constant'
   for key, value in changes.items():
     config.update_from_flattened_dict({key: value})
   return config

@@ -134,7 +134,7 @@ def test_matching_features_is_the_gradient_of_the_squared_distance():
   )  # fmt: skip
   size = 1e-2 / np.sqrt(sum(float(np.square(x).sum()) for x in jax.tree.leaves(step)))
   ends = [
-    float(loss(copies(jax.tree.map(lambda a, d: a + s * size * d, others, step), 1), spread(batch(), 1),
+    float(loss(copies(jax.tree.map(lambda a, d, s=s: a + s * size * d, others, step), 1), spread(batch(), 1),
                jax.random.key(3))[0])
     for s in (-1, 1)
   ]  # fmt: skip
@@ -211,7 +211,7 @@ def config_of(name, **changes):
   config = importlib.import_module(f'configs.{name}').get_config('quick')
   config.model.width, config.model.depth = 4, 2
   config.data.options.size, config.data.crop, config.data.options.train = 32, (32, 32), 64
-  config.eval.overlays = 1
+  config.eval.overlays, config.optim.schedule = 1, 'constant'
   for key, value in changes.items():
     config.update_from_flattened_dict({key: value})
   return config

@@ -126,7 +126,7 @@ def seen(
   """The network in training on images of the 8-bit scale: (logits, maps by name, new statistics)."""
   (logits, out), state = networks.discriminator.apply(
     {'params': params, **model_state},
-    preprocessing.preprocess(image, options.preprocess),
+    preprocessing.RULES[options.preprocess](jnp.asarray(image, jnp.float32)),
     train=True,
     mutable=list(model_state) or ['batch_stats'],
     rngs={'dropout': key},
@@ -134,7 +134,7 @@ def seen(
   return logits, out, dict(state)
 
 
-def _mean(values: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _mean(values: jax.Array) -> tuple[jax.Array, Any]:
   """(this device's share of the mean over all devices, the sum and count that give it)."""
   total, count = values.sum(), jnp.asarray(float(values.size))
   return total / psum(count), (total, count)
