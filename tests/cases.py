@@ -7,6 +7,7 @@ from flax import linen as nn
 
 from jseg.models import (
   deconvnet,
+  decouplednet,
   enet,
   fc_densenet,
   fcn,
@@ -27,6 +28,7 @@ from jseg.models.encoders import alexnet, densenet, googlenet, resnet, vgg
 
 MODULES = {
   'deconvnet': deconvnet,
+  'decouplednet': decouplednet,
   'enet': enet,
   'fc_densenet': fc_densenet,
   'fcn': fcn,
@@ -101,6 +103,8 @@ _ODD = ((33, 47),)
 _ENET = "the layers of the authors' Lua files, summed; published as 0.37M with the statistics"
 
 _DECONVNET = 'the layers of DeconvNet_inference_deploy.prototxt, summed; published as 252M'
+_DECOUPLED = 'the layers of the released prototxt, summed'
+_QUERIED = {'width': 2, 'window': 1, 'frozen': False, 'threshold': 0.0}  # all classes, so that all learn
 _GFRNET = 'the layers of test_camvid_gate.prototxt, summed'
 
 _PSPNET = 'the layers of the released prototxt, summed, at 150 classes; 513 a class'
@@ -109,6 +113,12 @@ _SEMSEG = 'hszhao/semseg, sum over its parameters'
 
 NETWORKS = (
   Network('deconvnet', 'deconvnet', 21, 3, 251_805_653, _DECONVNET, {}, {'width': 2}),
+  Network(
+    'decouplednet', 'decouplednet', 21, 3, 307_450_390, f'{_DECOUPLED}, less the bridge', {}, _QUERIED
+  ),
+  Network(
+    'decouplednet-layers', 'decouplednet', 21, 3, 427_078_678, _DECOUPLED, {'bridge': 'layers'}, _QUERIED
+  ),
   Network('enet', 'enet', 11, 3, 363_791, _ENET, {}, {'width': 8}, learns={'rate': 1e-2}),
   Network(
     'enet-encoder', 'enet', 11, 3, 339_575, _ENET, {'decoder': False}, {'width': 8},

@@ -56,6 +56,11 @@ def run(workdir, *flags, mode='train', devices=1):
   )  # fmt: skip
 
 
+def quickly(function, *args):
+  """function(*args) of a jitted or pmapped function, compiled without optimisation: it runs once or twice."""
+  return function.lower(*args).compile(compiler_options={'xla_backend_optimization_level': 0})(*args)
+
+
 def scalars(workdir, split='train'):
   """The lines of metrics.jsonl of one split."""
   lines = (pathlib.Path(workdir) / 'metrics.jsonl').read_text().splitlines()

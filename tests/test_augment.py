@@ -18,6 +18,7 @@ GEOMETRIES = {
   'translate': {'translate': 12},
   'elastic': {'elastic': 1.5},
   'rare crop': {'rare': 1.0, 'crop': (30, 30), 'rotate': 10.0},
+  'around classes': {'around': 1.0, 'crop': (40, 30), 'flip': True},
   'black and shifted': {'padding': 'zero', 'translate': 20, 'rotate': 20.0},
   'mirrored': {'padding': 'mirror', 'scale': (0.5, 1.2), 'elastic': 1.0, 'vflip': True},
 }
@@ -195,6 +196,31 @@ def generators(count):
   return (np.random.default_rng(seed) for seed in range(count))
 
 
+def test_crops_around_classes_hold_all_of_a_set():
+  labels = np.zeros((60, 80), np.uint8)
+  labels[5:9, 60:70], labels[40:55, 10:14], labels[20:24, 20:26], labels[0, 0] = 1, 2, 3, 255
+  example = {'image': np.zeros((60, 80, 3), np.uint8), 'labels': labels, 'id': 'x', 'index': 0}
+  whole = np.bincount(labels.ravel(), minlength=4)[:4]
+  sets = set()
+  for rng in generators(200):
+    found = augment.Augment(around=1.0, crop=(40, 40))(example, rng)['labels']
+    assert found.shape == (40, 40)
+    # What was not asked for may be cut, or be outside.
+    shown = [c for c in (1, 2, 3) if (found == c).any()]
+    sets.add(tuple(shown))
+    assert shown
+  assert {(1,), (2,), (3,), (1, 2, 3)} <= sets and whole.all()
+  only = {**example, 'labels': np.where(labels == 2, 2, 0).astype(np.uint8)}
+  for rng in generators(20):
+    found = augment.Augment(around=1.0, crop=(40, 40))(only, rng)['labels'] == 2
+    rows, columns = np.flatnonzero(found.any(1)), np.flatnonzero(found.any(0))
+    assert found[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].all()  # the whole of a 15x4 box ...
+    assert 40 / 1.5 - 1 <= len(rows) <= 40 and len(columns) == pytest.approx(len(rows) * 4 / 15, abs=1.5)
+  plain = augment.Augment(around=1.0, crop=(40, 40))
+  nothing = plain({**example, 'labels': np.zeros_like(labels)}, np.random.default_rng(0))
+  assert nothing['labels'].shape == (40, 40)  # without classes it is a plain crop
+
+
 def test_gamma_by_hand():
   values = np.arange(256, dtype=np.uint8)
   image = np.repeat(values[None, :, None], 3, 2)
@@ -265,6 +291,7 @@ def test_blur_smooths_the_image_only():
     {'translate': -1},
     {'rare': 1.5, 'crop': (3, 3)},
     {'rare': 0.5},
+    {'around': 0.5},
     {'padding': 'grey'},
   ],
 )

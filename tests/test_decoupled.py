@@ -203,9 +203,9 @@ def batch(tags=False):
 def stepped(stage, devices, tags=False):
   """(state before, state after one step, sums)."""
   task = make(stage)
-  state = jax.device_get(jax.jit(lambda key: task.init(key, (32, 32, 3)))(jax.random.key(0)))
+  state = jax.device_get(runs.quickly(jax.jit(lambda key: task.init(key, (32, 32, 3))), jax.random.key(0)))
   step = jax.pmap(task.train_step, AXIS, in_axes=(0, 0, None), devices=jax.devices()[:devices])
-  after, sums = step(copies(state, devices), spread(batch(tags), devices), jax.random.key(3))
+  after, sums = runs.quickly(step, copies(state, devices), spread(batch(tags), devices), jax.random.key(3))
   return state, first(after), first(sums)
 
 

@@ -15,8 +15,9 @@ SIDE, STEPS, CLASSES = 64, 500, 7
 SPEC = type('Spec', (), {'class_weights': staticmethod(lambda rule: (1.0,) * CLASSES)})
 
 # One case of each file, in the form of its walking tests. Over volumes there is no task yet; DeconvNet, which
-# sends an image through a single vector, is at 0.74 after 1,000 steps.
-FIRST = {case.name: case for case in reversed(cases.NETWORKS) if case.name not in ('unet3d', 'deconvnet')}
+# sends an image through a single vector, is at 0.74 after 1,000 steps; DecoupledNet has a task of its own.
+LEFT_OUT = ('unet3d', 'deconvnet', 'decouplednet')
+FIRST = {case.name: case for case in reversed(cases.NETWORKS) if case.name not in LEFT_OUT}
 EVERY_DAY = {'pspnet', 'segnet_basic'}  # the others' programs take up to minutes to compile
 
 

@@ -66,6 +66,8 @@ def compiled(function):
 WIRINGS = {f'{c.name} {sorted((c.options | c.tiny).items())}': c for c in reversed(cases.NETWORKS)}.values()
 SLOW = {
   'deconvnet',
+  'decouplednet',
+  'decouplednet-layers',
   'gfrnet',
   'gfrnet-sum',
   'segnet-dropout',

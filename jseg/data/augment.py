@@ -154,8 +154,8 @@ class Augment:
     scaled = max(1, round(height * factor)), max(1, round(width * factor))
     held = (None, None)
     if box:
-      pixel = tuple(min(int(centre), n - 1) for (centre, _), n in zip(box, labels.shape, strict=True))
-      held = geometry.in_scaled(pixel, labels.shape, scaled, angle)
+      y, x = (min(int(centre), n - 1) for (centre, _), n in zip(box, labels.shape, strict=True))
+      held = geometry.in_scaled((y, x), labels.shape, scaled, angle)
     elif self.rare and rng.random() < self.rare:
       pixel = _of_any_class(labels, rng)
       held = geometry.in_scaled(pixel, labels.shape, scaled, angle) if pixel else held

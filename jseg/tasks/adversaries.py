@@ -187,9 +187,10 @@ def update_network(
   grads, sums = psum((grads, {**sums, 'network_loss': loss}))
   sums['network_loss'] = (sums['network_loss'], jnp.ones(()))
   updates, own = tx.update(grads, state.opt_state['network'], params)
+  moved: Any = optax.apply_updates(params, updates)
   state = dataclasses.replace(
     state,
-    params=both(optax.apply_updates(params, updates), others),
+    params=both(moved, others),
     model_state=states_joined(model_state, their_state),
     opt_state={**state.opt_state, 'network': own},
   )
@@ -243,7 +244,7 @@ def update_generator(
   )
   grads, loss = psum(({GENERATOR: grads}, loss))
   updates, own = tx.update(grads, state.opt_state[GENERATOR], {GENERATOR: others})
-  moved = optax.apply_updates({GENERATOR: others}, updates)
+  moved: Any = optax.apply_updates({GENERATOR: others}, updates)
   state = dataclasses.replace(
     state,
     params=both(params, moved[GENERATOR]),

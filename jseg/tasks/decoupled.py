@@ -98,9 +98,8 @@ def make(
       f"task 'decoupled': eval.samples {samples}, size {size}, seed_share {seed_share}; it takes 0 samples, "
       'a size of at least 0 and a share in 0..1'
     )
-  options = Options(
-    preprocess, query, size, seed_share, accumulate, ema, tuple(scales), flip, tuple(window)
-  )  # fmt: skip
+  ways = tuple(scales), flip, tuple(window)
+  options = Options(preprocess, query, size, seed_share, accumulate, ema, *ways)
   bind = functools.partial
   scores = bind(_located if stage == 'classify' else _segmented, model=model, options=options)
   return Task(
@@ -243,7 +242,8 @@ def _located(state: TrainState, image: Array, *, model: decouplednet.Model, opti
   """Scores [b h w k] of what tags alone have taught: where the classes of an image made its scores."""
 
   def forward(x: Array) -> jax.Array:
-    chances, maps = model.apply(_variables(state, options), x, method=model.localise)
+    found: Any = model.apply(_variables(state, options), x, method=model.localise)
+    chances, maps = found
     maps = jnp.where((chances > model.threshold)[:, None, None], maps, 0)
     return jnp.concatenate([jnp.full_like(maps[..., :1], options.seed_share), maps], axis=-1)
 

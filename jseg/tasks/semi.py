@@ -87,28 +87,12 @@ def make(
   Raises:
     ValueError: an unknown rule, or a value outside its range.
   """
-  for key, value, known in (
-    ('preprocess', preprocess, tuple(preprocessing.RULES)),
-    ('form', form, adversarial_losses.FORMS),
-    ('generator_loss', generator_loss, GENERATOR_LOSSES),
-  ):
-    if value not in known:
-      raise ValueError(f"task.{key} '{value}' is unknown; there are: {', '.join(known)}")
-  if (generator_loss == 'features') != bool(features):
-    raise ValueError(
-      f"task.features is '{features}' and task.generator_loss '{generator_loss}': the first names a map of "
-      "the network for generator_loss='features', and is '' for the others"
-    )
   weights = (labelled_weight, unlabelled_weight, generated_weight)
-  if accumulate != 1 or samples or noise < 1 or generator_width < 4 or min(weights) < 0:
-    raise ValueError(
-      f"task 'semi': optim.accumulate {accumulate}, eval.samples {samples}, noise {noise}, generator_width "
-      f'{generator_width}, weights {weights}; it takes 1, 0, at least 1 and 4, and none below 0'
-    )
   options = Options(
     preprocess, form, conditional, generator_loss, features, noise, weights, spec.num_classes, ema,
     tuple(scales), flip, tuple(window),
   )  # fmt: skip
+  _check(options, accumulate, samples, generator_width)
   if form == 'explicit':
     model = model.clone(num_classes=spec.num_classes + 1)
   networks = Networks(model, generator_width)
@@ -123,6 +107,27 @@ def make(
     best='mean_iu',
     pictures=bind(pictures, networks=networks, options=options),
   )
+
+
+def _check(options: Options, accumulate: int, samples: int, generator_width: int) -> None:
+  for key, value, known in (
+    ('preprocess', options.preprocess, tuple(preprocessing.RULES)),
+    ('form', options.form, adversarial_losses.FORMS),
+    ('generator_loss', options.generator_loss, GENERATOR_LOSSES),
+  ):
+    if value not in known:
+      raise ValueError(f"task.{key} '{value}' is unknown; there are: {', '.join(known)}")
+  if (options.generator_loss == 'features') != bool(options.features):
+    raise ValueError(
+      f"task.features is '{options.features}' and task.generator_loss '{options.generator_loss}': the first "
+      "names a map of the network for generator_loss='features', and is '' for the others"
+    )
+  if accumulate != 1 or samples or options.noise < 1 or generator_width < 4 or min(options.weights) < 0:
+    raise ValueError(
+      f"task 'semi': optim.accumulate {accumulate}, eval.samples {samples}, noise {options.noise}, "
+      f'generator_width {generator_width}, weights {options.weights}; it takes 1, 0, at least 1 and 4, and '
+      'none below 0'
+    )
 
 
 def init(
