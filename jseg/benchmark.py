@@ -27,7 +27,7 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from jseg.convert import torch_twins
-from jseg.data import augment, pipeline
+from jseg.data import augment, mixture
 from jseg.engine import parallel, resolve, workdirs
 from jseg.ops import preprocess
 from jseg.typing import Batch, Config
@@ -140,6 +140,9 @@ def _steps(
   task = resolve.task(config, spec, shape)
   # Rows of this process; every process measures its own share of the global batch.
   batch = _random_batch(config.data.batch_size // jax.process_count(), shape, spec.num_classes)
+  if rest := config.data.rest_batch_size // jax.process_count():
+    tags = {'tags': np.ones((rest, spec.num_classes), bool)}
+    batch |= mixture.beside(_random_batch(rest, shape, spec.num_classes) | tags)
   init = jax.jit(lambda key: task.init(key, shape), compiler_options={'xla_backend_optimization_level': 0})
   host = jax.device_get(init(jax.random.key(config.seed)))
   theirs = _torch_steps(config, spec, host.params, batch) if reference else {}
@@ -268,7 +271,7 @@ def _data(config: Config, repeats: int) -> dict[str, float]:
   change = resolve.construct(
     augment.Augment, 'augment', resolve.options(config.augment), crop=resolve.as_tuple(config.data.crop)
   )
-  batches = pipeline.train_batches(
+  batches = mixture.train_batches(
     _source(config),
     seed=config.seed,
     batch_size=config.data.batch_size,

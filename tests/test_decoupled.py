@@ -114,8 +114,10 @@ def test_one_batch_of_queries_is_one_pass_after_the_other(rule):
 
 def test_candidates_are_those_of_the_highest_scores():
   model, image, variables = network(threshold=0.0)
-  every, _ = model.apply(variables, image, train=False)
-  few, _ = model.clone(candidates=2).apply(variables, image, train=False)
+  every, few = (
+    runs.quickly(jax.jit(functools.partial(m.apply, train=False)), variables, image)[0]
+    for m in (model, model.clone(candidates=2))
+  )
   scores, _, _ = model.apply(variables, image, queries_of_all(), method=bridging)
   for b in range(2):
     last = int(np.argmin(scores[b])) + 1
@@ -209,7 +211,7 @@ def stepped(stage, devices, tags=False):
   return state, first(after), first(sums)
 
 
-@pytest.mark.parametrize('stage', ['classify', 'segment'])
+@pytest.mark.parametrize('stage', ['classify', pytest.param('segment', marks=pytest.mark.slow)])
 def test_one_device_is_eight(stage):
   _, one, sums_one = stepped(stage, 1)
   _, eight, sums_eight = stepped(stage, 8)
@@ -304,6 +306,7 @@ def test_other_networks_and_datasets_without_background_are_refused():
     resolve.task(config, resolve.spec(config), (32, 32, 3))
 
 
+@pytest.mark.slow
 def test_stages_are_chained_resumed_and_predict(tmp_path, caplog):
   """Stage 1, stage 2 from its weights, bit-exact when cut in two, and a prediction."""
   train.train(config_of('decouplednet_cls_shapes'), tmp_path / 'cls')

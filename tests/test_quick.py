@@ -22,12 +22,13 @@ def door(name, *flags):
 
 
 def once_for_each_network():
-  """The configs as parameters; one for each file of jseg/models always runs, the others are long."""
+  """The configs as parameters; of each file of models and of tasks one always runs, the others are long."""
   seen, found = set(), []
   for config in CONFIGS:
-    name = importlib.import_module(f'configs.{config}').get_config().model.name
-    found.append(pytest.param(config, marks=[pytest.mark.long] if name in seen else []))
-    seen.add(name)
+    full = importlib.import_module(f'configs.{config}').get_config()
+    names = {full.model.name, full.task.name}
+    found.append(pytest.param(config, marks=[pytest.mark.long] if names <= seen else []))
+    seen |= names
   return found
 
 

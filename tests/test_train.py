@@ -159,7 +159,10 @@ def test_doors_answer_in_one_line(tmp_path):
     (str(blocked),): 'cannot be written to',
     (str(tmp_path / 'a'), '--config.optim.lrr=1'): "no key 'lrr'; did you mean 'lr'?",
     (str(tmp_path / 'a'), '--config.train.steps=many'): 'steps',
-    (str(tmp_path / 'a'), '--config.model.name=none'): 'there are: deconvnet, enet, fc_densenet',
+    (
+      str(tmp_path / 'a'),
+      '--config.model.name=none',
+    ): 'there are: deconvnet, decouplednet, enet, fc_densenet',
   }
   for (workdir, *flags), message in cases.items():
     done = runs.run(workdir, *flags)

@@ -145,6 +145,11 @@ def train_batches(
   return _joined(first, other)
 
 
+def beside(rest: Batch) -> Batch:
+  """A batch of images without masks, as it stands in one with masks: named after REST, without labels."""
+  return {f'{REST}{name}': value for name, value in rest.items() if name != 'labels'}
+
+
 def _joined(
   first: Generator[Batch, None, None], other: Generator[Batch, None, None]
 ) -> Generator[Batch, None, None]:
@@ -154,7 +159,7 @@ def _joined(
       if sizes[0] != sizes[1]:
         (h, w), (h2, w2) = sizes
         raise ValueError(f'mixture: images with masks are {h}x{w}, those without {h2}x{w2}; set data.crop')
-      yield batch | {f'{REST}{name}': value for name, value in rest.items() if name != 'labels'}
+      yield batch | beside(rest)
   finally:
     first.close()
     other.close()

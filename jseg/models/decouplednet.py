@@ -18,7 +18,7 @@ from flax import linen as nn
 
 from jseg.models import blocks, deconvnet
 from jseg.models.encoders import vgg
-from jseg.ops import resize
+from jseg.ops import conv, resize
 from jseg.typing import Array, Dtype
 
 _gaussian = nn.initializers.normal(0.01)  # the released filler of all that VGG16 does not have
@@ -94,10 +94,10 @@ class Model(nn.Module):
         'are segmented; at least 2 are needed, and at most all but one can be segmented'
       )
     self.encoder = vgg.Encoder(16, self.width, ceil_mode=True, dtype=self.dtype, axis_name=self.axis_name)
-    conv = functools.partial(blocks.Conv, dtype=self.dtype)
-    self.fc6 = conv(64 * self.width, (self.window, self.window))
-    self.fc7 = conv(64 * self.width, (1, 1))
-    self.score = conv(self.num_classes - 1, (1, 1), kernel_init=_gaussian)
+    layer = functools.partial(blocks.Conv, dtype=self.dtype)
+    self.fc6 = layer(64 * self.width, (self.window, self.window))
+    self.fc7 = layer(64 * self.width, (1, 1))
+    self.score = layer(self.num_classes - 1, (1, 1), kernel_init=_gaussian)
     self.drop6, self.drop7 = (blocks.Dropout(self.dropout, self.axis_name) for _ in range(2))
     if self.bridge == 'layers':
       back = functools.partial(blocks.ConvTranspose, stride=1, padding=0, dtype=self.dtype)
@@ -194,28 +194,33 @@ class Model(nn.Module):
 
   def _bridging(self, pooled: Array) -> tuple[jax.Array, Any, dict[str, Array]]:
     """Scores [b k-1] float32, maxima over the map; (queries [n b k-1] -> maps [n b h w c]); maps by name."""
-    if self.bridge == 'layers':
-      scores, back, out = self._own_layers(pooled)
-    else:
-
-      def maxima(model: 'Model', x: Array) -> tuple[jax.Array, dict[str, Array]]:
-        scores, out = model._scores(x, train=False)
-        return _pick(scores, _first_maximum(scores)), {**out, 'cls_score': scores}
-
-      if self.is_initializing():
-        self._scores(pooled, train=False)  # layers are not born inside of a derivative
-      scores, pullback, out = nn.vjp(maxima, self, pooled, has_aux=True, vjp_variables=False)
-      back = jax.vmap(lambda query: pullback(query.astype(self.dtype))[1])
-    out['pool5'] = pooled
-    if not self.frozen:
-      return scores.astype(jnp.float32), back, out
-    still = jax.lax.stop_gradient
-    return still(scores.astype(jnp.float32)), lambda queries: still(back(queries)), out
-
-  def _own_layers(self, pooled: Array) -> tuple[jax.Array, Any, dict[str, Array]]:
-    """As `_bridging`, by layers that the authors' converter fills with the transposed weights."""
     scores, out = self._scores(pooled, train=False)
+    out |= {'cls_score': scores, 'pool5': pooled}
     place = _first_maximum(scores)
+    if self.bridge == 'layers':
+      back = self._own_layers(pooled, scores, place, out)
+    else:
+      layers = [self._kernel_and_bias(layer) for layer in (self.fc6, self.fc7, self.score)]
+
+      def maxima(x: Array) -> jax.Array:  # what `scores` came from, a function of the pool alone
+        for number, (kernel, bias) in enumerate(layers):
+          x = conv.conv2d(nn.relu(x) if number else x, kernel) + bias[None, None, None]
+        return _pick(jnp.asarray(x), place)
+
+      _, pullback = jax.vjp(maxima, pooled)
+      back = jax.vmap(lambda query: pullback(query.astype(self.dtype))[0])
+    picked = _pick(scores, place).astype(jnp.float32)
+    if not self.frozen:
+      return picked, back, out
+    still = jax.lax.stop_gradient
+    return still(picked), lambda queries: still(back(queries)), out
+
+  def _kernel_and_bias(self, layer: nn.Module) -> tuple[jax.Array, jax.Array]:
+    parameters = layer.variables['params']
+    return parameters['kernel'].astype(self.dtype), parameters['bias'].astype(self.dtype)
+
+  def _own_layers(self, pooled: Array, scores: Array, place: Array, out: Mapping[str, Array]) -> Any:
+    """(queries -> maps) by layers that the authors' converter fills with the transposed weights."""
 
     def back(queries: Array) -> jax.Array:
       n, b = queries.shape[:2]
@@ -225,7 +230,7 @@ class Model(nn.Module):
       x = jnp.where(masks['fc6'], self.fc7_back(x), 0)
       return jnp.asarray(self.fc6_back(x)).reshape(n, *pooled.shape)
 
-    return _pick(scores, place), back, {**out, 'cls_score': scores}
+    return back
 
   def _segmented(
     self, pooled: Array, maps: Array, encoded: Mapping[str, Array], train: bool
