@@ -215,7 +215,7 @@ class Model(nn.Module):
     still = jax.lax.stop_gradient
     return still(picked), lambda queries: still(back(queries)), out
 
-  def _kernel_and_bias(self, layer: nn.Module) -> tuple[jax.Array, jax.Array]:
+  def _kernel_and_bias(self, layer: nn.Module) -> tuple[Array, Array]:
     parameters = layer.variables['params']
     return parameters['kernel'].astype(self.dtype), parameters['bias'].astype(self.dtype)
 
