@@ -77,6 +77,7 @@ class Model(nn.Module):
   threshold: float = 0.5  # least score of a class that is in the image
   candidates: int = 0  # classes segmented at test, those of the highest scores; 0: all
   dropout: float = 0.0  # after fc6 and fc7 while scores are learned
+  encoder_norm: str = 'none'  # of VGG16, as blocks.Norm; 'bn' to learn it from nothing, unlike the paper
   norm: str = 'bn'  # of the segmentation network, as blocks.Norm
   bn_eps: float = 1e-5
   bn_momentum: float = 0.9
@@ -93,7 +94,10 @@ class Model(nn.Module):
         f'decouplednet: {self.num_classes} classes, the background among them, of which {self.candidates} '
         'are segmented; at least 2 are needed, and at most all but one can be segmented'
       )
-    self.encoder = vgg.Encoder(16, self.width, ceil_mode=True, dtype=self.dtype, axis_name=self.axis_name)
+    self.encoder = vgg.Encoder(
+      16, self.width, self.encoder_norm, self.bn_eps, self.bn_momentum, ceil_mode=True, dtype=self.dtype,
+      axis_name=self.axis_name,
+    )  # fmt: skip
     layer = functools.partial(blocks.Conv, dtype=self.dtype)
     self.fc6 = layer(64 * self.width, (self.window, self.window))
     self.fc7 = layer(64 * self.width, (1, 1))

@@ -108,7 +108,7 @@ def make(
       train_step, loss_fn=bind(_LOSSES[stage], model=model, options=options), tx=tx, options=options
     ),
     eval_step=bind(eval_step, scores=scores, model=model, options=options),
-    statistics_step=bind(statistics_step, model=model, options=options),
+    statistics_step=bind(statistics_step, loss_fn=_LOSSES[stage], model=model, options=options),
     predict_step=bind(predict_step, scores=scores),
     summarise=summarise,
     best='tag_f1' if stage == 'classify' else 'mean_iu',
@@ -178,12 +178,19 @@ def _classify_loss(
 ) -> tuple[jax.Array, Any]:
   """Sigmoid cross-entropy summed over the classes, a mean over images; see task.summed_gradient."""
   image = preprocessing.preprocess(batch['image'], options.preprocess)
-  scores, _ = model.apply({'params': params}, image, train=True, method=model.classify, rngs={'dropout': key})
+  (scores, _), model_state = model.apply(
+    {'params': params, **model_state},
+    image,
+    train=True,
+    mutable=list(model_state) or ['batch_stats'],
+    method=model.classify,
+    rngs={'dropout': key},
+  )
   tags = tags_of(batch, model.num_classes)
   loss = optax.sigmoid_binary_cross_entropy(scores, tags).sum(1)
   valid = batch['valid']
   total, count = jnp.where(valid, loss, 0).sum(), valid.sum().astype(jnp.float32)
-  return total, (count, model_state, {'tags': _tag_counts(scores > 0, tags, valid)})
+  return total, (count, dict(model_state), {'tags': _tag_counts(scores > 0, tags, valid)})
 
 
 def _segment_loss(
@@ -296,15 +303,19 @@ def _tag_counts(found: jax.Array, tags: jax.Array, valid: Array) -> jax.Array:
 
 
 def statistics_step(
-  state: TrainState, batch: Batch, key: Key, *, model: decouplednet.Model, options: Options
+  state: TrainState,
+  batch: Batch,
+  key: Key,
+  *,
+  loss_fn: Callable,
+  model: decouplednet.Model,
+  options: Options,
 ) -> Any:
-  """Statistics of the segmentation network on this batch alone (over all devices), its queries drawn anew."""
+  """Statistics of what the stage learns on this batch alone (over all devices), its queries drawn anew."""
   alone = model.clone(bn_momentum=0.0)  # running statistics that forget at once: the batch's own
   params = state.ema if options.ema else state.params
   key = jax.random.fold_in(key, psum(batch['index'].sum()))
-  _, (_, model_state, _) = _segment_loss(
-    params, state.model_state, batch, key, model=alone, options=options
-  )  # fmt: skip
+  _, (_, model_state, _) = loss_fn(params, state.model_state, batch, key, model=alone, options=options)
   return model_state
 
 
