@@ -9,11 +9,17 @@ from jseg.typing import Array
 # Caffe's ImageNet mean (BGR), shelhamer/fcn.berkeleyvision.org voc_layers.py; torchvision's mean and
 # deviation (RGB, of images scaled to [0, 1]).
 _CAFFE_MEAN = (104.00699, 116.66877, 122.67892)
+# That of NYUDv2's HHA, shelhamer/fcn.berkeleyvision.org nyud_layers.py: angle, height, disparity.
+_HHA_MEAN = (132.431, 94.076, 118.477)
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def _caffe(rgb: Array) -> jax.Array:
   return rgb[..., ::-1] - jnp.asarray(_CAFFE_MEAN)[None, None, None]
+
+
+def _hha(disparity_first: Array) -> jax.Array:
+  return disparity_first[..., ::-1] - jnp.asarray(_HHA_MEAN)[None, None, None]
 
 
 def _imagenet(rgb: Array) -> jax.Array:
@@ -26,6 +32,7 @@ RULES = {
   'share': lambda rgb: rgb / 255,  # RGB in [0, 1]: FC-DenseNet, LinkNet
   'imagenet': _imagenet,  # RGB, torchvision's weights
   'caffe': _caffe,  # BGR 0..255 less the mean: FCN and Caffe's VGG16
+  'hha': _hha,  # angle, height, disparity 0..255 less the mean: FCN on jseg.data.depths.hha
   'bgr': lambda rgb: rgb[..., ::-1],  # BGR 0..255 as it is: SegNet's prototxts
 }
 
