@@ -431,3 +431,6 @@ def test_the_door(tmp_path):
     code, out, err = door(*words)
     assert code == 2 and out == '' and err.count('\n') == 1, err
     assert err.startswith('jseg.convert: error: ') and message in err
+  new = tmp_path / 'new' / 'folder'
+  code, _, err = door('--source=torchvision/resnet18', f'--weights={file}', f'--output={new}')
+  assert code == 2 and not new.parent.exists(), err  # a refusal leaves no empty folder
