@@ -33,7 +33,7 @@ def images(size=(64, 96), batch=2):
 
 
 def weights_of(model, image):
-  """Random variables none of which is zero; of the last layers small ones, so that boxes stay in the image."""
+  """Random variables, none zero; of the last layers small ones, so that boxes stay in the image."""
 
   def value(path, leaf):
     names = [part.key for part in path]
