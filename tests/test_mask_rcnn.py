@@ -204,7 +204,7 @@ def test_gradients_reach_what_learns_and_nothing_else(options):
 
 
 def test_freezing_ends_where_it_is_told():
-  for freeze_at, still in ((0, ()), (1, ('conv1',)), (3, ('conv1', 'stage1_1', 'stage1_2', 'stage2_1'))):
+  for freeze_at, still in ((1, ('conv1',)), (3, ('conv1', 'stage1_1', 'stage1_2', 'stage2_1'))):
     model = tiny(freeze_at=freeze_at, norm='frozen')
     image = images((32, 32), 1)
     variables = variables_of(model, image)
@@ -248,11 +248,17 @@ def test_rows_that_pad_change_nothing():
     np.testing.assert_array_equal(padded[2][name], grad, err_msg=name)
 
 
-def detections(model, image, sizes=None, wrap=compiled, **options):
-  sizes = np.array([image.shape[1:3]] * len(image), np.int32) if sizes is None else sizes
-  options = {'before': 60, 'after': 30, 'score_threshold': 0.0, 'count': 8, **options}
-  run = functools.partial(model.apply, method=functools.partial(mask_rcnn.Model.detect, **options))
-  return jax.tree.map(np.asarray, wrap(run)(weights_of(model, image), image, sizes))
+@functools.cache
+def detector(**options):
+  """(network, compiled: variables, image, sizes -> detections)."""
+  model = tiny(keypoints=3, **options)
+  detect = functools.partial(mask_rcnn.Model.detect, before=60, after=30, score_threshold=0.0, count=8)
+  return model, compiled(functools.partial(model.apply, method=detect))
+
+
+def detections(image, sizes, **options):
+  model, run = detector(**options)
+  return jax.tree.map(np.asarray, run(weights_of(model, image), image, np.asarray(sizes, np.int32)))
 
 
 @pytest.mark.parametrize(
@@ -265,10 +271,9 @@ def detections(model, image, sizes=None, wrap=compiled, **options):
   ids=['fpn', 'c4-pool', 'c4-detectron'],
 )
 def test_detections(options):
-  model = tiny(keypoints=3, **options)
-  image, sizes = images((65, 97)), np.array([[65, 97], [40, 50]], np.int32)
-  found = detections(model, image, sizes)
-  side = 28 if model.backbone == 'fpn' else 14
+  sizes = [[65, 97], [40, 50]]
+  found = detections(images((65, 97)), sizes, **options)
+  side = 14 if 'backbone' in options else 28
   shapes = {name: array.shape for name, array in found.items()}
   assert {name: shapes[name] for name in ('boxes', 'scores', 'classes', 'valid', 'masks', 'keypoints')} == {
     'boxes': (2, 8, 4), 'scores': (2, 8), 'classes': (2, 8), 'valid': (2, 8), 'masks': (2, 8, side, side),
@@ -284,20 +289,21 @@ def test_detections(options):
 
 
 def test_images_of_a_batch_do_not_see_each_other():
-  model, image = tiny(keypoints=2), images()
-  whole = detections(model, image)
-  for i in (0, 1):
-    alone = detections(model, image[i : i + 1])
-    for name, array in alone.items():
-      np.testing.assert_allclose(array[0], whole[name][i], rtol=1e-4, atol=1e-4, err_msg=name)
+  image, sizes = images((65, 97), batch=3), [[65, 97], [40, 50], [65, 60]]
+  whole = detections(image[:2], sizes[:2])
+  for i, others in ((0, [2, 0]), (1, [1, 2])):  # in another place, beside another one
+    moved = detections(image[others], [sizes[j] for j in others])
+    for name, array in moved.items():
+      np.testing.assert_allclose(array[others.index(i)], whole[name][i], rtol=1e-4, atol=1e-4, err_msg=name)
 
 
 @pytest.mark.slow
 def test_jit_changes_nothing():
-  model, image = tiny(), images((32, 48), 1)
-  plain = detections(model, image, wrap=lambda run: run)
-  for name, array in detections(model, image, wrap=jax.jit).items():
-    np.testing.assert_allclose(array, plain[name], rtol=1e-4, atol=1e-4, err_msg=name)
+  image, sizes = images((65, 97)), np.array([[65, 97], [40, 50]], np.int32)
+  model, run = detector()
+  plain = run.__wrapped__(weights_of(model, image), image, sizes)
+  for name, array in detections(image, sizes).items():
+    np.testing.assert_allclose(array, plain[name], rtol=1e-4, atol=1e-3, err_msg=name)
 
 
 @pytest.mark.parametrize('backbone', BACKBONES)
