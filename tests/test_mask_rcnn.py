@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from test_models import compiled, variables_of
 
-from jseg.engine import paths
+from jseg.engine import layers, paths
 from jseg.models import mask_rcnn
+from jseg.models.encoders import resnet
 from jseg.tasks import detection_losses
 
 BACKBONES = ('fpn', 'c4')
@@ -74,6 +75,20 @@ def test_parameters(options, all_of_them, trainable):
   sizes = parameters(**options)
   assert sum(sizes.values()) == all_of_them
   assert sum(size for name, size in sizes.items() if '/bn/' not in name) == trainable
+
+
+@pytest.mark.parametrize('backbone', BACKBONES)
+def test_summary(backbone):
+  """Layers are counted once, each head with one region."""
+  model = tiny(backbone=backbone, remat=True)
+  found = layers.summarise(model, (1, 64, 96, 3))
+  _, variables = shapes_of(model)
+  assert found['parameters'] == sum(leaf.size for leaf in jax.tree.leaves(variables['params']))
+  assert found['flops'] == sum(layer['flops'] for layer in found['layers']) > 0
+  by_path = {layer['path']: layer for layer in found['layers']}
+  side = 28 if backbone == 'fpn' else 14
+  assert tuple(by_path['mask_head/score']['shape']) == (1, side, side, 4)
+  assert found['maps']['p4' if backbone == 'fpn' else 'c4']['stride'] == 16
 
 
 @pytest.mark.parametrize('backbone', BACKBONES)
@@ -298,6 +313,7 @@ def test_images_of_a_batch_do_not_see_each_other():
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_jit_changes_nothing():
   image, sizes = images((65, 97)), np.array([[65, 97], [40, 50]], np.int32)
   model, run = detector()
@@ -323,9 +339,40 @@ def test_bfloat16(backbone):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_remat_changes_nothing():
   plain, again = gradients()[2], gradients(remat=True)[2]
   for name, grad in plain.items():
     np.testing.assert_allclose(
       again[name], grad, rtol=1e-3, atol=1e-5 * (1 + np.abs(grad).max()), err_msg=name
     )
+
+
+def test_stages_run_apart_as_they_do_together():
+  """What C4 rests on: three stages on the image, the fourth on what comes of them."""
+  encoder, image = resnet.Encoder(depth=18, width=4, norm='fixed'), images((33, 47))
+  variables = variables_of(encoder, image)
+
+  def both(variables, image):
+    maps, out = encoder.apply(variables, image, train=False)
+    trunk, _ = encoder.apply(variables, image, train=False, last=3)
+    rest, none = encoder.apply(variables, trunk[-1], train=False, first=3)
+    assert len(maps) == 5 and len(trunk) == 4 and len(rest) == 1 and set(out) == {'pool'} and not none
+    return maps, (*trunk, *rest)
+
+  for whole, apart in zip(*compiled(both)(variables, image), strict=True):
+    np.testing.assert_array_equal(whole, apart)
+
+
+def test_a_stride_taken_away_need_not_dilate():
+  image = images((64, 64), 1)
+  plain, kept, dilated = (
+    resnet.Encoder(depth=18, width=4, output_stride=stride, dilate=dilate)
+    for stride, dilate in ((32, True), (16, False), (16, True))
+  )
+  variables = variables_of(plain, image)
+  c5 = [
+    compiled(functools.partial(e.apply, train=False))(variables, image)[0][-1] for e in (plain, kept, dilated)
+  ]
+  assert [x.shape[1:3] for x in c5] == [(2, 2), (4, 4), (4, 4)]
+  assert np.abs(c5[1] - c5[2]).max() > 0.01
