@@ -113,6 +113,7 @@ def assignments(tree):
     if isinstance(node, ast.Assign):
       target = node.targets[0]
       pairs = isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple)
+      pairs = pairs and not any(isinstance(part, ast.Starred) for part in (*target.elts, *node.value.elts))
       yield from zip(target.elts, node.value.elts, strict=True) if pairs else [(target, node.value)]
 
 
