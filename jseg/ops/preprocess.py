@@ -8,8 +8,8 @@ from jaxtyping import Float, UInt8
 
 from jseg.typing import Array
 
-# Means in BGR: Caffe's of ImageNet, shelhamer/fcn.berkeleyvision.org voc_layers.py; Detectron's, PIXEL_MEANS in
-# detectron/core/config.py; of NYUDv2's HHA, as angle, height, disparity: nyud_layers.py of the first.
+# Means in BGR: Caffe's of ImageNet, shelhamer/fcn.berkeleyvision.org voc_layers.py; Detectron's, PIXEL_MEANS
+# in detectron/core/config.py; of NYUDv2's HHA, as angle, height, disparity: nyud_layers.py of the first.
 _CAFFE_MEAN = (104.00699, 116.66877, 122.67892)
 _DETECTRON_MEAN = (102.9801, 115.9465, 122.7717)
 _HHA_MEAN = (132.431, 94.076, 118.477)
