@@ -74,7 +74,9 @@ def test_without_torch_it_says_so_and_goes_on(monkeypatch, capsys):
 
 
 def test_networks_without_a_twin_are_named():
-  with pytest.raises(ValueError, match="'resnet' has no torch twin; there are: deconvnet, enet, fc_densenet, .*, unet"):
+  with pytest.raises(
+    ValueError, match="'resnet' has no torch twin; there are: deconvnet, enet, fc_densenet, .*, unet"
+  ):
     torch_twins.make('resnet', 3, 11, {})
 
 

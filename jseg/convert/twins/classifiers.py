@@ -67,8 +67,8 @@ def googlenet(channels: int, width: int, *, form: str, kind: str, momentum: floa
     def __init__(self, cin, one, three, five, project):
       super().__init__()
       self.conv1x1 = Unit(cin, one, 1)
-      self.reduce3x3, self.conv3x3 = Unit(cin, three[0], 1), Unit(*three, 3)
-      self.reduce5x5, self.conv5x5 = Unit(cin, five[0], 1), Unit(*five, 5 if caffe else 3)
+      self.reduce3x3, self.conv3x3 = Unit(cin, three[0], 1), Unit(three[0], three[1], 3)
+      self.reduce5x5, self.conv5x5 = Unit(cin, five[0], 1), Unit(five[0], five[1], 5 if caffe else 3)
       self.pool_proj = Unit(cin, project, 1)
 
     def forward(self, x):
