@@ -1,8 +1,8 @@
 """What a detector found in an image, at the image's own size, and as COCO's format has it.
 
-Masks come as small square maps of probabilities and are pasted as Detectron and torchvision do: the map gets a
-border of zeros one cell wide, the box grows with it and is cut to whole pixels, the map is stretched over it
-bilinearly, and the object is where it then lies above 0.5.
+Masks come as small square maps of probabilities and are pasted as Detectron and torchvision do: the map gets
+a border of zeros one cell wide, the box grows with it and is cut to whole pixels, the map is stretched over
+it bilinearly, and the object is where it then lies above 0.5.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,14 +14,15 @@ import numpy as np
 from jseg.data import coco_instances, spec
 
 THRESHOLD = 0.5
+_SEEN = 2.0  # logit of a keypoint above which it counts as seen; Detectron draws those
 
 
 class Found(NamedTuple):
   """Objects of one image, the surest first.
 
   boxes: float32 [n 4], x0 y0 x1 y1 in pixels. scores: float32 [n] in 0..1; 1 for the truth. classes: int32
-  [n], train ids. masks: uint8 [n h w] of 0 and 1, or None. keypoints: float32 [n p 3], x y and visibility, or
-  None. crowd: bool [n].
+  [n], train ids. masks: uint8 [n h w] of 0 and 1, or None. keypoints: float32 [n p 3], x y and visibility
+  (found ones: 2 those that are sure, 1 the others), or None. crowd: bool [n].
   """
 
   boxes: np.ndarray
@@ -46,7 +47,7 @@ def at_source(detected: Mapping[str, np.ndarray], size: Sequence[int], source: t
 
   Args:
     detected: boxes [n 4] in pixels of the scaled image, scores [n], classes [n], valid [n]; masks
-      [n m m], probabilities, and keypoints [n p 3], where the network has them.
+      [n m m], probabilities, and keypoints [n p 3] (x, y, logit), where the network has them.
     size: (height, width) of the scaled image.
     source: of the image itself.
   """
@@ -62,6 +63,7 @@ def at_source(detected: Mapping[str, np.ndarray], size: Sequence[int], source: t
   if 'keypoints' in found and found['keypoints'].shape[1]:
     points = found['keypoints'].astype(np.float32)
     points[..., :2] *= ratio
+    points[..., 2] = np.where(points[..., 2] > _SEEN, 2, 1)
   crowd = np.zeros(len(order), bool)
   return Found(boxes, found['scores'].astype(np.float32), found['classes'], masks, points, crowd)
 

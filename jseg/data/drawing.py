@@ -54,7 +54,8 @@ def instances(
       continue
     draw.rectangle((x0, y0, max(x0, x1 - 1), max(y0, y1 - 1)), outline=colour(int(i)))
     if points and found.keypoints is not None:
-      _skeleton(draw, found.keypoints[i])
+      shown = found.keypoints[i, :, 2] > (0 if found.scores[i] == 1 else 1)
+      _skeleton(draw, found.keypoints[i, :, :2], shown)
   for i in chosen[::-1]:
     score = '' if found.scores[i] == 1 else f' {found.scores[i]:.2f}'
     text = f'{classes[int(found.classes[i])]}{" (crowd)" if found.crowd[i] else score}'
@@ -70,14 +71,14 @@ def _paint(canvas: np.ndarray, mask: np.ndarray, paint: tuple[int, int, int]) ->
   cv2.drawContours(canvas, outlines, -1, paint, 1)
 
 
-def _skeleton(draw: ImageDraw.ImageDraw, keypoints: np.ndarray) -> None:
-  joined = SKELETONS[len(keypoints)] if len(keypoints) in SKELETONS else ()
+def _skeleton(draw: ImageDraw.ImageDraw, places: np.ndarray, shown: np.ndarray) -> None:
+  """Keypoints (x, y) [p 2] that are shown, and lines between those that belong together."""
+  joined = SKELETONS[len(places)] if len(places) in SKELETONS else ()
   for first, second in joined:
-    if keypoints[first, 2] > 0 and keypoints[second, 2] > 0:
-      draw.line([tuple(keypoints[first, :2]), tuple(keypoints[second, :2])], fill=(255, 255, 0), width=2)
-  for x, y, seen in keypoints:
-    if seen > 0:
-      draw.ellipse((x - 2, y - 2, x + 2, y + 2), fill=(255, 0, 0), outline=(255, 255, 255))
+    if shown[first] and shown[second]:
+      draw.line([tuple(places[first]), tuple(places[second])], fill=(255, 255, 0), width=2)
+  for x, y in places[shown]:
+    draw.ellipse((x - 2, y - 2, x + 2, y + 2), fill=(255, 0, 0), outline=(255, 255, 255))
 
 
 def _label(

@@ -1,18 +1,12 @@
-"""Batches of images with their instances, in two or three fixed sizes.
+"""Batches of images with their instances, in the few fixed sizes of jseg.data.buckets.
 
-An image is scaled to its short side and laid into the top left corner of a bucket, the smallest size of
-`Layout.buckets` that holds it; the rows of one batch share a bucket, so that a run compiles one program for
-each bucket. A training run's global batch t is a function of (seed, t) alone, as in jseg.data.pipeline: each
-bucket is an endless stream of its images, shuffled anew for every epoch; which bucket batch t takes is drawn
-for every epoch, in proportion to their images.
+An image is scaled to its short side and laid into the top left corner of its bucket.
 
 Boxes are x0 y0 x1 y1 in pixels of the scaled image, borders and not centres (x1 - x0 is the width). Keypoints
 are the owners' numbers times the scale, as Detectron and torchvision have them.
 """
 
 import dataclasses
-import functools
-import math
 import sys
 from collections.abc import Generator, Sequence
 
@@ -20,121 +14,23 @@ import cv2
 import grain
 import numpy as np
 
-from jseg.data import augment, extents, geometry, instances, pipeline, spec
+from jseg.data import augment, buckets, extents, geometry, instances, pipeline, spec
 from jseg.typing import Batch
 
 _COLOURS = ('flip', 'crop', 'brightness', 'contrast', 'saturation', 'hue', 'gamma', 'blur', 'padding')
-
-
-@dataclasses.dataclass(frozen=True)
-class Layout:
-  """How images are scaled and which of their objects are kept; the `instances` section of a config.
-
-  Attributes:
-    short: (least, greatest) short side of training images in pixels, drawn uniformly.
-    test_short: short side when a checkpoint is measured or used.
-    longest: of the long side; an image that would be longer is scaled to this instead.
-    buckets: (height, width) of the sizes images are filled up to; multiples of 32.
-    most: objects kept of a training image, crowds included: the largest boxes. COCO's fullest has 93.
-    empty: train on images without an object to learn as well; Detectron leaves them out.
-
-  Raises:
-    ValueError: a value out of range.
-  """
-
-  short: tuple[int, int] = (800, 800)
-  test_short: int = 800
-  longest: int = 1333
-  buckets: tuple[tuple[int, int], ...] = ((800, 1088), (800, 1344), (1344, 800))
-  most: int = 100
-  empty: bool = False
-
-  def __post_init__(self):
-    if len(self.short) != 2 or not 1 <= self.short[0] <= self.short[1]:
-      raise ValueError(f'instances: short {self.short} is not (least, greatest) in pixels')
-    if min(self.test_short, self.most) < 1 or self.longest < max(self.test_short, self.short[1]):
-      raise ValueError(
-        f'instances: test_short {self.test_short}, longest {self.longest}, most {self.most}; each is at least '
-        f'1, and longest no less than the short sides'
-      )
-    if not self.buckets or any(len(b) != 2 or min(b) < 32 or b[0] % 32 or b[1] % 32 for b in self.buckets):
-      raise ValueError(f'instances: buckets {self.buckets} are not (height, width) in multiples of 32')
-
-  def fitted(self, size: tuple[int, int], short: int) -> tuple[int, int]:
-    """(height, width) of an image once it is scaled to a short side; Detectron's rule."""
-    factor = min(short / min(size), self.longest / max(size))
-    height, width = (max(1, round(side * factor)) for side in size)
-    return height, width
-
-  def bucket(self, size: tuple[int, int], short: int) -> int:
-    """The number of the smallest bucket that holds such an image once it is scaled.
-
-    Raises:
-      ValueError: none does.
-    """
-    height, width = self.fitted(size, short)
-    holding = [i for i, (h, w) in enumerate(self.buckets) if h >= height and w >= width]
-    if not holding:
-      raise ValueError(
-        f'instances: an image of {size[0]}x{size[1]} becomes {height}x{width}, which fits none of the buckets '
-        f'{self.buckets} (height, width); add one that holds it'
-      )
-    return min(holding, key=lambda i: math.prod(self.buckets[i]))
-
-
-class Order:
-  """Which images the global batches hold.
-
-  Args:
-    members: of each bucket, the indices of its images.
-    seed: of the order.
-    batch_size: rows of a global batch.
-  """
-
-  def __init__(self, members: Sequence[np.ndarray], seed: int, batch_size: int):
-    self._members, self._seed, self._rows = members, seed, batch_size
-    self._sizes = tuple(len(found) for found in members)
-    self._epoch = max(1, sum(self._sizes) // batch_size)  # in batches
-
-  def __call__(self, batch: int) -> tuple[int, np.ndarray]:
-    """(bucket, indices int [rows]) of a global batch."""
-    epoch, place = divmod(batch, self._epoch)
-    before = _shares(epoch * self._epoch, self._sizes)
-    after = _shares((epoch + 1) * self._epoch, self._sizes)
-    turns = _turns(before, after, self._seed, epoch)
-    bucket = int(turns[place])
-    number = before[bucket] + int((turns[:place] == bucket).sum())
-    positions = range(number * self._rows, (number + 1) * self._rows)
-    size = self._sizes[bucket]
-    rows = [_shuffled(size, self._seed, bucket, p // size)[p % size] for p in positions]
-    return bucket, self._members[bucket][rows]
-
-
-def _shares(batches: int, sizes: tuple[int, ...]) -> tuple[int, ...]:
-  """How many of the first so many batches are of each bucket: in proportion, and never fewer with more."""
-  left, rest, found = batches, sum(sizes), []
-  for size in sizes:
-    found.append(left * size // rest if rest else 0)
-    left, rest = left - found[-1], rest - size
-  return tuple(found)
-
-
-@functools.lru_cache(4)
-def _turns(before: tuple[int, ...], after: tuple[int, ...], seed: int, epoch: int) -> np.ndarray:
-  counts = [end - start for start, end in zip(before, after, strict=True)]
-  return np.random.default_rng((seed, 1, epoch)).permutation(np.repeat(np.arange(len(counts)), counts))
-
-
-@functools.lru_cache(16)
-def _shuffled(size: int, seed: int, bucket: int, epoch: int) -> np.ndarray:
-  return np.random.default_rng((seed, 2, epoch, bucket)).permutation(size)
 
 
 class _TrainingRows:
   """Element i is row i % batch_size of batch i // batch_size, as arrays; reads, augments and fills up."""
 
   def __init__(
-    self, source: spec.Source, layout: Layout, change: augment.Augment, order: Order, seed: int, rows: int
+    self,
+    source: spec.Source,
+    layout: buckets.Layout,
+    change: augment.Augment,
+    order: buckets.Order,
+    seed: int,
+    rows: int,
   ):
     self._source, self._layout, self._change = pipeline.Named(source), layout, change
     self._order, self._seed, self._rows, self._told = order, seed, rows, False
@@ -172,7 +68,7 @@ class _TrainingRows:
 class _EvaluationRows:
   """Element i is row i of all batches, one after the other: (bucket, index or -1 for padding) in a list."""
 
-  def __init__(self, source: spec.Source, layout: Layout, rows: Sequence[tuple[int, int]]):
+  def __init__(self, source: spec.Source, layout: buckets.Layout, rows: Sequence[tuple[int, int]]):
     self._source, self._layout, self._rows = pipeline.Named(source), layout, rows
 
   def __len__(self) -> int:
@@ -188,13 +84,13 @@ class _EvaluationRows:
     return {'image': _filled(image, shape), 'size': np.array(size, np.int32), 'index': np.int32(index)}
 
 
-def fitted(image: np.ndarray, layout: Layout) -> tuple[np.ndarray, tuple[int, int]]:
+def fitted(image: np.ndarray, layout: buckets.Layout) -> tuple[np.ndarray, tuple[int, int]]:
   """An image scaled as a checkpoint is measured, and its (height, width); not filled up."""
   size = layout.fitted(image.shape[:2], layout.test_short)
   return _resized(image, _scaled(image.shape[:2], size, False), cv2.INTER_LINEAR), size
 
 
-def prepared(image: np.ndarray, layout: Layout) -> Batch:
+def prepared(image: np.ndarray, layout: buckets.Layout) -> Batch:
   """A batch of one image, to predict from: image [1 h w 3] in its bucket, and size int32 [1 2].
 
   Raises:
@@ -207,7 +103,7 @@ def prepared(image: np.ndarray, layout: Layout) -> Batch:
 
 def train_batches(
   source: spec.Source,
-  layout: Layout,
+  layout: buckets.Layout,
   *,
   seed: int,
   batch_size: int,
@@ -244,7 +140,7 @@ def train_batches(
   rows = pipeline.rows_of(source, batch_size, process_index, process_count)
   pipeline.check_readers(threads, prefetch)
   _check(change)
-  order = Order(members(source, layout, points=points), seed, batch_size)
+  order = buckets.Order(buckets.members(source, layout, points=points), seed, batch_size)
   examples = _TrainingRows(source, layout, change, order, seed, batch_size)
 
   def position(i: int) -> int:
@@ -256,7 +152,7 @@ def train_batches(
 
 def eval_batches(
   source: spec.Source,
-  layout: Layout,
+  layout: buckets.Layout,
   *,
   batch_size: int,
   process_index: int = 0,
@@ -266,8 +162,8 @@ def eval_batches(
 ) -> Generator[Batch, None, None]:
   """This process's rows of the split, bucket after bucket: every example once over all processes.
 
-  Batches have image, size, valid and index, as those of `train_batches`. Rows that fill up the last batch of a
-  bucket are padding: valid False, index -1.
+  Batches have image, size, valid and index, as those of `train_batches`. Rows that fill up the last batch of
+  a bucket are padding: valid False, index -1.
 
   Raises:
     ValueError: as `train_batches`.
@@ -275,7 +171,7 @@ def eval_batches(
   share = pipeline.rows_of(source, batch_size, process_index, process_count)
   pipeline.check_readers(threads, prefetch)
   rows: list[tuple[int, int]] = []
-  for bucket, found in enumerate(members(source, layout, testing=True)):
+  for bucket, found in enumerate(buckets.members(source, layout, testing=True)):
     padding = -len(found) % batch_size
     rows += [(bucket, int(index)) for index in [*found, *[-1] * padding]]
 
@@ -285,32 +181,6 @@ def eval_batches(
   examples = grain.MapDataset.source(_EvaluationRows(source, layout, rows))
   picked = pipeline.Picked(examples, position, len(rows) // process_count)
   return pipeline.stream(picked, share, threads, prefetch, _batch)
-
-
-def members(
-  source: spec.Source, layout: Layout, *, testing: bool = False, points: bool = False
-) -> list[np.ndarray]:
-  """The indices of the images of each bucket, in their order.
-
-  Args:
-    source: the split.
-    layout: says which images training leaves out.
-    testing: every image, at the size at which checkpoints are measured.
-    points: as `train_batches` takes it.
-
-  Raises:
-    ValueError: an image fits no bucket, or none is left.
-  """
-  table = extents.of(source)
-  kept = np.ones(len(table), bool) if testing or layout.empty else table[:, 3 if points else 2] > 0
-  if not kept.any():
-    raise ValueError(
-      f'data: none of the {len(table)} images has an object to learn; set instances.empty=True to train on them'
-    )
-  short = layout.test_short if testing else layout.short[1]  # smaller ones fit where the greatest does
-  sizes, which = np.unique(table[:, :2], axis=0, return_inverse=True)
-  chosen = np.array([layout.bucket((int(h), int(w)), short) for h, w in sizes])[which.ravel()]
-  return [np.flatnonzero(kept & (chosen == number)) for number in range(len(layout.buckets))]
 
 
 def _check(change: augment.Augment) -> None:
@@ -339,7 +209,7 @@ def _resized(values: np.ndarray, where: geometry.Place, kind: int) -> np.ndarray
 
 
 def _objects(example: spec.Example, where: geometry.Place) -> dict[str, np.ndarray]:
-  """Boxes, classes, crowd, masks and keypoints at their place; objects that cannot be learned are left out."""
+  """Boxes, classes, crowd, masks and keypoints at their place, of objects that can be learned, and crowds."""
   sound = extents.learnable(example)
   crowd = example['crowd'] if 'crowd' in example else np.zeros(len(sound), bool)
   number = len(sound)
