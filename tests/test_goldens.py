@@ -14,6 +14,7 @@ import os
 import pathlib
 from typing import Any
 
+import golden_mask_rcnn
 import golden_rule
 import golden_training
 import jax
@@ -48,6 +49,11 @@ def test_the_folder_has_fixtures():
 
 @pytest.mark.parametrize('path', files('*.json'))
 def test_network(path: pathlib.Path):
+  if path.stem in golden_mask_rcnn.CHECKS:
+    results = golden_mask_rcnn.CHECKS[path.stem](path)
+    _report(path.stem, results)
+    assert all(result['ok'] for result in results), [result for result in results if not result['ok']]
+    return
   if path.stem not in NETWORKS:
     pytest.skip(f'{path.stem}: {LEFT_OUT.get(path.stem, NO_ROW)}')
   row, golden = NETWORKS[path.stem], golden_rule.load(path)

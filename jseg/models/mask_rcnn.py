@@ -1,4 +1,4 @@
-"""Mask R-CNN: a ResNet, with or without a feature pyramid, region proposals, and heads on regions of its maps.
+"""Mask R-CNN: a ResNet, with or without a feature pyramid, region proposals, and heads on regions of maps.
 
 Source: He et al., "Mask R-CNN" (arXiv:1703.06870), section 3 and figure 4, in the form of the authors' code,
 facebookresearch/Detectron: bottlenecks stride in their first 1x1, normalisation is a constant, stem and first
@@ -9,8 +9,8 @@ Beside the pyramid (FPN) boxes have two fully connected layers on 7x7 regions, m
 14x14 ones. Beside C4, the map of stride 16, both have the ResNet's last stage on the regions: on 7x7 ones
 with stride 1 (paper; Detectron: region=14 with stride 2), masks from its 7x7 map.
 
-Maps are float [b h w c]; boxes are those of ops.boxes; class 0 is the background. Pixels beyond an image's own
-size, where a batch holds images of several, are zeros in what `features` takes.
+Maps are float [b h w c]; boxes are those of ops.boxes; class 0 is the background. Where a batch holds images
+of several sizes, pixels beyond an image's own must be zeros in what `features` takes.
 """
 
 import functools
@@ -86,7 +86,8 @@ class Model(nn.Module):
   def _check(self) -> None:
     """Raises the ValueErrors of setup."""
     for word, value, known in (
-      ('backbone', self.backbone, _BACKBONES), ('roi', self.roi, _ROIS), ('region', self.region, (_BOX, _MASK)),
+      ('backbone', self.backbone, _BACKBONES), ('roi', self.roi, _ROIS),
+      ('region', self.region, (_BOX, _MASK)),
       ('anchor_rule', self.anchor_rule, anchors.RULES),
     ):  # fmt: skip
       if value not in known:
@@ -113,8 +114,8 @@ class Model(nn.Module):
       train: as in blocks.Norm.
 
     Returns:
-      Class logits [b*n k], and by name what the other methods return: p2 .. p6 or c4; objectness and deltas of
-      all levels [b a], [b a 4]; box_deltas [b n k 4], masks and keypoints.
+      Class logits [b*n k], and by name what the other methods return: p2 .. p6 or c4; objectness [b a] and
+      deltas [b a 4] of all levels; box_deltas [b n k 4], masks and keypoints.
     """
     b, h, w = image.shape[:3]
     maps = self.features(image, train=train)
@@ -224,12 +225,15 @@ class Model(nn.Module):
   ) -> tuple[Float[Array, 'b after 4'], Float[Array, 'b after'], Array]:
     """The regions that the heads look at, of each image by itself, without gradients.
 
+    Detectron takes `after` in training over all images of a device, two in its recipes; 1000 an image is
+    the nearest to that.
+
     Args:
       objectness: as `rpn` returns it.
       deltas: as `rpn` returns them.
       size: (h, w) of the batch's images, padding included.
       sizes: (h, w) of each image in it.
-      before: the best of each level, before suppression: 2000 in training, 1000 at test; C4 12000, 6000.
+      before: the best of each level, before suppression: 2000 in training, 1000 at test (C4: 12000, 6000).
       after: the best of all levels, after suppression: 2000 in training, 1000 at test.
       threshold: IoU at which the better one suppresses the other, within a level.
       min_size: pixels; regions with a shorter side are dropped. Empty ones always are.

@@ -41,11 +41,12 @@ class Rules(NamedTuple):
   box_beta: float = 1.0
   box_weights: tuple[float, ...] = (10.0, 10.0, 5.0, 5.0)  # factors of the box deltas
   crowd_overlap: float = 0.7  # a region of which a larger share lies in a crowd is neither
+  binary_masks: bool = True  # masks to learn are 0 or 1, as of rasterised polygons; or shares of each cell
 
 
 RULES: Mapping[str, Rules] = {
   'detectron': Rules(),
-  'torchvision': Rules(rpn_inside=False, rpn_nominal=False, box_beta=1 / 9),
+  'torchvision': Rules(rpn_inside=False, rpn_nominal=False, box_beta=1 / 9, binary_masks=False),
 }
 
 
@@ -192,16 +193,21 @@ def box_losses(
   }
 
 
-def mask_loss(logits: Float[Array, 'n m m k'], samples: Samples, masks: UInt8[Array, 'g h w']) -> Losses:
+def mask_loss(
+  logits: Float[Array, 'n m m k'], samples: Samples, masks: UInt8[Array, 'g h w'], rules: Rules
+) -> Losses:
   """mask: binary cross-entropy of the mask of each positive's class, or of the only one; a mean over pixels.
 
   Args:
     logits: of samples.positives(rules).
     samples: the same ones.
     masks: of the objects, 1 on them and 0 elsewhere, of the image's size.
+    rules: how it is done.
   """
   n, size, _, channels = logits.shape
   wanted = jax.lax.stop_gradient(mask_ops.targets(masks, samples.boxes, samples.objects, size=size))
+  if rules.binary_masks:
+    wanted = (wanted >= 0.5).astype(jnp.float32)
   if channels > 1:
     of_class = jax.nn.one_hot(samples.classes, channels, dtype=bool)
     logits = jnp.where(of_class[:, None, None], logits, 0)

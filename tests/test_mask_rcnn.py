@@ -1,0 +1,308 @@
+"""Mask R-CNN: parameters, sizes, options, number types, gradients, detection; its numbers are in the goldens."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from test_models import compiled, variables_of
+
+from jseg.engine import paths
+from jseg.models import mask_rcnn
+from jseg.tasks import detection_losses
+
+BACKBONES = ('fpn', 'c4')
+# Detectron's configs, summed over their layers (with the normalisation's constants), and torchvision's sums.
+SPEC = 'layers of Detectron e2e_mask_rcnn_R-50-FPN, summed'
+
+
+def tiny(**options):
+  """A network of the wiring that the options name, with few features, for images of some 64 pixels."""
+  small = {'num_classes': 4, 'depth': 18, 'width': 4, 'anchor_sizes': (8, 16, 32, 48, 64)}
+  return mask_rcnn.Model(**{**small, **options})
+
+
+def shapes_of(model, size=(64, 96), batch=1):
+  image = jax.ShapeDtypeStruct((batch, *size, 3), jnp.float32)
+  return jax.eval_shape(functools.partial(model.init_with_output, train=False), jax.random.key(0), image)
+
+
+def images(size=(64, 96), batch=2):
+  return np.random.default_rng(3).standard_normal((batch, *size, 3)).astype(np.float32)
+
+
+def parameters(**options):
+  """{path: size} of the parameters of the network in its full width."""
+  _, variables = shapes_of(mask_rcnn.Model(**options))
+  return {name: leaf.size for name, leaf in paths.flatten(variables['params']).items()}
+
+
+def test_parameters_of_each_part():
+  sizes, parts = parameters(num_classes=81), {}
+  for name, size in sizes.items():
+    part = name.split('/')[0].replace('box_head', 'box').replace('box_scores', 'box')
+    parts[part] = parts[part] + size if part in parts else size
+  assert parts == {
+    'encoder': 23_508_032, 'pyramid': 3_344_384, 'rpn_head': 593_935, 'box': 14_310_805, 'mask_head': 2_643_537,
+  }, SPEC  # fmt: skip
+  assert sum(sizes.values()) == 44_400_693
+
+
+@pytest.mark.parametrize(
+  'options,all_of_them,trainable',
+  [
+    # torchvision publishes 44,401,393 and 59,137,258, which count no frozen normalisation.
+    ({'num_classes': 91, 'strided': '3x3'}, 44_454_513, 44_401_393),
+    ({'num_classes': 2, 'strided': '3x3', 'masks': False, 'keypoints': 17}, 59_190_378, 59_137_258),
+    ({'num_classes': 81, 'depth': 101}, 63_392_821, 63_392_821 - 105_344),
+  ],
+  ids=['maskrcnn', 'keypointrcnn', 'r101'],
+)
+def test_parameters(options, all_of_them, trainable):
+  sizes = parameters(**options)
+  assert sum(sizes.values()) == all_of_them
+  assert sum(size for name, size in sizes.items() if '/bn/' not in name) == trainable
+
+
+@pytest.mark.parametrize('backbone', BACKBONES)
+@pytest.mark.parametrize('size', [(1, 1), (33, 47), (64, 96), (65, 130)], ids=str)
+def test_every_place_has_its_anchors(backbone, size):
+  model = tiny(backbone=backbone)
+  (_, out), _ = shapes_of(model, size, batch=2)
+  levels = model.anchors(size)
+  per_place = 3 if backbone == 'fpn' else 15
+  names = ('p2', 'p3', 'p4', 'p5', 'p6') if backbone == 'fpn' else ('c4',)
+  for name, level in zip(names, levels, strict=True):
+    assert level.shape == (np.prod(out[name].shape[1:3]) * per_place, 4)
+  assert out['objectness'].shape == (2, sum(map(len, levels)))
+  assert out['deltas'].shape == (2, sum(map(len, levels)), 4)
+
+
+@pytest.mark.parametrize('k', [2, 81])
+@pytest.mark.parametrize('backbone', BACKBONES)
+def test_shapes_of_the_heads(backbone, k):
+  (logits, out), _ = shapes_of(tiny(backbone=backbone, num_classes=k, keypoints=5), batch=2)
+  assert logits.shape == (2, k) and out['box_deltas'].shape == (2, 1, k, 4)
+  side = 28 if backbone == 'fpn' else 14
+  assert out['masks'].shape == (2, 1, side, side, k) and out['keypoints'].shape == (2, 1, 56, 56, 5)
+  (_, out), _ = shapes_of(tiny(backbone=backbone, num_classes=k, class_agnostic=True))
+  assert out['masks'].shape == (1, 1, side, side, 1)
+  (_, out), _ = shapes_of(tiny(backbone=backbone, masks=False))
+  assert 'masks' not in out and 'keypoints' not in out
+
+
+def test_detectrons_c4_has_the_same_parameters():
+  ours, theirs = (shapes_of(tiny(backbone='c4', region=side)) for side in (7, 14))
+  assert jax.tree.map(lambda x: x.shape, ours) == jax.tree.map(lambda x: x.shape, theirs)
+
+
+@pytest.mark.parametrize(
+  'options,message',
+  [
+    ({'backbone': 'vgg'}, 'backbone vgg is unknown; there are: fpn, c4'),
+    ({'backbone': 'c4', 'roi': 'warp'}, 'roi warp is unknown; there are: align, pool'),
+    ({'backbone': 'c4', 'region': 8}, 'region 8 is unknown; there are: 7, 14'),
+    ({'anchor_rule': 'x'}, 'anchor_rule x is unknown; there are: torchvision, detectron'),
+    ({'roi': 'pool'}, "are options of backbone='c4'"),
+    ({'anchor_sizes': (8, 16)}, 'has 5 levels'),
+    ({'backbone': 'c4', 'norm': 'bn'}, 'there are: fixed, frozen, gn, none'),
+    ({'norm': 'x'}, 'there are: bn, frozen, fixed, batch, gn, none'),
+    ({'depth': 49}, 'of depth 49 is unknown'),
+  ],
+)
+def test_bad_options(options, message):
+  with pytest.raises(ValueError, match=message):
+    shapes_of(tiny(**options))
+
+
+OBJECTS = {
+  'boxes': np.array([[4, 6, 30, 40], [20, 10, 70, 60], [0, 0, 0, 0]], np.float32),
+  'classes': np.array([1, 3, 0], np.int32),
+  'valid': np.array([True, True, False]),
+  'crowd': np.zeros(3, bool),
+}
+RULES = detection_losses.Rules(rpn_count=32, box_count=16, rpn_inside=False)
+
+
+def loss_of(model, variables, image, objects=OBJECTS, rules=RULES, seed=0, sizes=None):
+  """The sum of all losses of a batch with the same objects in every image: the whole of a training step."""
+  b, h, w = image.shape[:3]
+  sizes = np.array([[h, w]] * b) if sizes is None else sizes
+
+  def run(model):
+    maps = model.features(image, train=True)
+    objectness, deltas = model.rpn(maps)
+    regions, _, found = model.propose(objectness, deltas, (h, w), sizes, before=40, after=20)
+    keys = jax.random.split(jax.random.key(seed), (2, b))
+    o = [objects[name] for name in ('boxes', 'classes', 'valid', 'crowd')]
+    anchors = np.concatenate(model.anchors((h, w)))
+    losses = jax.vmap(
+      lambda x, d, size, key: detection_losses.rpn_losses(x, d, anchors, o[0], o[2], o[3], size, key, rules)
+    )(jnp.concatenate(objectness, 1), jnp.concatenate(deltas, 1), sizes, keys[0])
+    samples = jax.vmap(lambda r, v, key: detection_losses.sample_proposals(r, v, *o, key, rules))(
+      regions, found, keys[1]
+    )
+    logits, deltas = model.box(maps, samples.boxes)
+    losses |= jax.vmap(functools.partial(detection_losses.box_losses, rules=rules))(logits, deltas, samples)
+    positives = jax.vmap(lambda s: s.positives(rules))(samples)
+    masks = np.zeros((len(o[0]), h, w), np.uint8)
+    masks[:, 10:40, 12:60] = 1
+    logits = model.mask(maps, positives.boxes)
+    losses |= jax.vmap(lambda x, s: detection_losses.mask_loss(x, s, masks, rules))(logits, positives)
+    if model.keypoints:
+      points = np.broadcast_to(np.float32([15, 20, 2]), (len(o[0]), model.keypoints, 3))
+      logits = model.keypoint(maps, positives.boxes)
+      losses |= jax.vmap(lambda x, s: detection_losses.keypoint_loss(x, s, points))(logits, positives)
+    return losses
+
+  losses = model.apply(variables, method=run)
+  sums = {name: (total.sum(), count.sum()) for name, (total, count) in losses.items()}
+  return sum(total / jnp.maximum(count, 1) for total, count in sums.values()), sums
+
+
+def gradients(model, image, **given):
+  variables = variables_of(model, image)
+  rest = {name: tree for name, tree in variables.items() if name != 'params'}
+
+  def loss(params):
+    return loss_of(model, {'params': params, **rest}, image, **given)
+
+  (total, sums), grads = compiled(jax.value_and_grad(loss, has_aux=True))(variables['params'])
+  return total, sums, paths.flatten(grads)
+
+
+@pytest.mark.parametrize('options', [{}, {'backbone': 'c4', 'depth': 50}], ids=BACKBONES)
+def test_gradients_reach_what_learns_and_nothing_else(options):
+  model = tiny(keypoints=3, **options)
+  total, sums, grads = gradients(model, images())
+  assert np.isfinite(total) and sums['mask'][1] > 0 and sums['keypoint'][1] > 0
+  for name, grad in grads.items():
+    still = '/bn/' in name or name.startswith(('encoder/conv1/', 'encoder/stage1_'))
+    # Kernels of absent classes and background masks do not learn from two objects; sums over arrays do.
+    assert (np.abs(grad).sum() == 0) == still, name
+    assert np.isfinite(grad).all(), name
+
+
+def test_freezing_ends_where_it_is_told():
+  for freeze_at, still in ((0, ()), (1, ('conv1',)), (3, ('conv1', 'stage1_1', 'stage1_2', 'stage2_1'))):
+    model = tiny(freeze_at=freeze_at, norm='frozen')
+    image = images((32, 32), 1)
+    variables = variables_of(model, image)
+
+    def loss(params, model=model, image=image, variables=variables):
+      maps = model.apply({**variables, 'params': params}, image, method='features', train=True)
+      return sum(jnp.square(x).sum() for x in maps)
+
+    grads = compiled(jax.grad(loss))(variables['params'])['encoder']
+    for name in ('conv1', 'stage1_1', 'stage1_2', 'stage2_1', 'stage3_1', 'stage4_2'):
+      moved = sum(float(np.abs(leaf).sum()) for leaf in jax.tree.leaves(grads[name]))
+      assert (moved == 0) == (name in still), (freeze_at, name)
+
+
+@pytest.mark.parametrize('objects', ['none', 'degenerate', 'crowd'])
+def test_images_without_things_to_learn(objects):
+  given = {
+    'none': {**OBJECTS, 'valid': np.zeros(3, bool)},
+    'degenerate': {**OBJECTS, 'boxes': np.float32([[5, 5, 5, 30], [9, 9, 9, 9], [40, 30, 20, 10]])},
+    'crowd': {**OBJECTS, 'crowd': np.ones(3, bool)},
+  }[objects]
+  total, sums, grads = gradients(tiny(keypoints=3), images(batch=1), objects=given)
+  assert np.isfinite(total) and all(np.isfinite(grad).all() for grad in grads.values())
+  for name in ('mask', 'keypoint'):
+    assert sums[name] == (0, 0), 'nothing is positive'
+  assert sums['rpn_class'][1] == 32 and sums['rpn_class'][0] > 0
+  assert sums['box'][0] == 0 and sums['rpn_box'][0] == 0
+
+
+def test_rows_that_pad_change_nothing():
+  model, image = tiny(), images(batch=1)
+  more = {name: np.concatenate([array, array[:2]]) for name, array in OBJECTS.items()}
+  more['valid'] = np.arange(5) < 2
+  more['boxes'][3:] = [[3, 3, 50, 60], [-1e6, 3, 1e6, 2]]
+  variables = variables_of(model, image)
+  found = [
+    compiled(lambda v, o=o: loss_of(model, v, image, objects=o)[1])(variables) for o in (OBJECTS, more)
+  ]
+  for name, (total, count) in found[0].items():
+    if not name.startswith('rpn'):  # the draw among more rows is another one
+      continue
+    np.testing.assert_allclose(found[1][name][0], total, rtol=1e-5)
+    assert found[1][name][1] == count
+
+
+def detections(model, image, sizes=None, wrap=compiled, **options):
+  sizes = np.array([image.shape[1:3]] * len(image), np.int32) if sizes is None else sizes
+  options = {'before': 60, 'after': 30, 'score_threshold': 0.0, 'count': 8, **options}
+  run = functools.partial(model.apply, method=functools.partial(mask_rcnn.Model.detect, **options))
+  return wrap(run)(variables_of(model, image), image, sizes)
+
+
+@pytest.mark.parametrize(
+  'options',
+  [
+    {},
+    {'backbone': 'c4', 'roi': 'pool'},
+    {'backbone': 'c4', 'region': 14, 'class_agnostic': True, 'depth': 50},
+  ],
+  ids=['fpn', 'c4-pool', 'c4-detectron'],
+)
+def test_detections(options):
+  model = tiny(keypoints=3, **options)
+  image, sizes = images((65, 97)), np.array([[65, 97], [40, 50]], np.int32)
+  found = detections(model, image, sizes)
+  side = 28 if model.backbone == 'fpn' else 14
+  shapes = {name: array.shape for name, array in found.items()}
+  assert {name: shapes[name] for name in ('boxes', 'scores', 'classes', 'valid', 'masks', 'keypoints')} == {
+    'boxes': (2, 8, 4), 'scores': (2, 8), 'classes': (2, 8), 'valid': (2, 8), 'masks': (2, 8, side, side),
+    'keypoints': (2, 8, 3, 3),
+  }  # fmt: skip
+  for i, (h, w) in enumerate(sizes):
+    valid = found['valid'][i]
+    assert valid.any() and (np.diff(found['scores'][i][valid]) <= 0).all()
+    boxes, classes = found['boxes'][i][valid], found['classes'][i][valid]
+    assert (boxes >= 0).all() and (boxes <= [w, h, w, h]).all() and (boxes[:, 2:] > boxes[:, :2]).all()
+    assert (classes >= 1).all() and (classes < 4).all()
+  assert ((found['masks'] >= 0) & (found['masks'] <= 1)).all()
+
+
+def test_images_of_a_batch_do_not_see_each_other():
+  model, image = tiny(keypoints=2), images()
+  whole = detections(model, image)
+  for i in (0, 1):
+    alone = detections(model, image[i : i + 1])
+    for name, array in alone.items():
+      np.testing.assert_allclose(array[0], whole[name][i], rtol=1e-4, atol=1e-4, err_msg=name)
+
+
+@pytest.mark.slow
+def test_jit_changes_nothing():
+  model, image = tiny(), images((32, 48), 1)
+  plain = detections(model, image, wrap=lambda run: run)
+  for name, array in detections(model, image, wrap=jax.jit).items():
+    np.testing.assert_allclose(array, plain[name], rtol=1e-4, atol=1e-4, err_msg=name)
+
+
+@pytest.mark.parametrize('backbone', BACKBONES)
+def test_bfloat16(backbone):
+  image = images(batch=1)
+  models = [tiny(backbone=backbone, keypoints=2, dtype=dtype) for dtype in (jnp.float32, jnp.bfloat16)]
+  variables = variables_of(models[1], image)
+  assert all(leaf.dtype == np.float32 for leaf in jax.tree.leaves(shapes_of(models[1])[1]))
+  (_, exact), (logits, rough) = (
+    compiled(functools.partial(m.apply, train=False))(variables, image) for m in models
+  )
+  assert logits.dtype == np.float32
+  for name, array in rough.items():
+    assert array.dtype == (jnp.bfloat16 if name[0] in 'pc' else np.float32), name
+    wide = np.abs(np.asarray(exact[name], np.float32)).max()
+    np.testing.assert_allclose(np.asarray(array, np.float32), exact[name], atol=0.1 * wide, err_msg=name)
+
+
+def test_remat_changes_nothing():
+  image = images(batch=1)
+  plain, again = (gradients(tiny(remat=remat), image)[2] for remat in (False, True))
+  for name, grad in plain.items():
+    np.testing.assert_allclose(
+      again[name], grad, rtol=1e-3, atol=1e-5 * (1 + np.abs(grad).max()), err_msg=name
+    )
