@@ -25,8 +25,8 @@ from jseg.typing import Batch, Config
 class Feed(NamedTuple):
   """What a run learns from.
 
-  image_shape: (h, w, channels) by which the network is made. batches: from the number of the first one to this
-  process's rows of the global batches from there on, without end.
+  image_shape: (h, w, channels) by which the network is made. batches: from the number of the first one to
+  this process's rows of the global batches from there on, without end.
   """
 
   image_shape: tuple[int, int, int]

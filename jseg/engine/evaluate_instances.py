@@ -1,7 +1,7 @@
 """Instances: batches to learn them from, and measuring a state on a split by average precision.
 
-The same names as in jseg.engine.evaluate, for tasks whose MEASURED_BY is this file. Detections are gathered from
-all devices and processes batch by batch and kept as COCO's format has them; pycocotools measures.
+The same names as in jseg.engine.evaluate, for tasks whose MEASURED_BY is this file. Detections are gathered
+from all devices and processes batch by batch and kept as COCO's format has them; pycocotools measures.
 """
 
 import functools

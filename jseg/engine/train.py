@@ -133,11 +133,17 @@ def _loop(run: Run, host_state: TrainState, start: int) -> dict[str, float]:
   key = jax.random.key(run.config.seed)
   meter = Meter(run.config, run.task, run.source, run.checkpoints, run.writers)
   scores: dict[str, float] = {}
+  sizes: set[tuple[int, ...]] = set()  # of images: each is a program of its own
   # On a CPU two steps in flight can starve each other's collectives, so each is awaited at once.
   lag = 0 if jax.default_backend() == 'cpu' else 1
   with contextlib.closing(run.feed.batches(start)) as batches:
     for step in range(start + 1, total + 1):
       batch = meter.waiting(lambda: next(batches))
+      if batch['image'].shape not in sizes:
+        sizes.add(batch['image'].shape)
+        logging.info(
+          'training on images of %s: program %d', 'x'.join(map(str, batch['image'].shape[1:-1])), len(sizes)
+        )
       state, sums = step_fn(state, parallel.shard(batch), key)
       meter.add(step, sums, batch['index'])
       meter.settle(lag)

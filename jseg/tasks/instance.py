@@ -1,9 +1,9 @@
 """Instance segmentation: boxes, classes, masks and keypoints of the things in an image, by Mask R-CNN.
 
-He et al., "Mask R-CNN" (arXiv:1703.06870), trained end to end as in the authors' code. The steps are top-level
-pure functions; `make` only binds the network, the optimiser and the options. Each loss is a sum and a count
-of its own; counts are summed over the devices before anything is divided, so that a run is the same on any
-number of them.
+He et al., "Mask R-CNN" (arXiv:1703.06870), trained end to end as in the authors' code. The steps are
+top-level pure functions; `make` only binds the network, the optimiser and the options. Each loss is a sum and
+a count of its own; counts are summed over the devices before anything is divided, so that a run is the same
+on any number of them.
 """
 
 import dataclasses
@@ -27,7 +27,7 @@ MEASURED_BY = 'evaluate_instances'  # the file of jseg/engine that batches and m
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-  """What an instance run can choose; all but the last two are keys of the config's task section, see `make`."""
+  """What an instance run can choose; all but the last two come from the config's task section, see `make`."""
 
   preprocess: str = 'detectron'
   rules: detection_losses.Rules = detection_losses.Rules()
@@ -87,11 +87,7 @@ def make(
   _check(preprocess, rules, score_threshold, nms_threshold)
   _check_counts(rpn_count=rpn_count, box_count=box_count, detections=detections)
   _check_counts(proposals=min(proposals, default=0), test_proposals=min(test_proposals, default=0))
-  if tuple(scales) != (1.0,) or flip or window or samples:
-    raise ValueError(
-      f'eval.scales {scales}, flip {flip}, window {window}, samples {samples}: instances are measured once, as '
-      'they are; leave these at their defaults'
-    )
+  _check_ways(tuple(scales), flip, tuple(window), samples)
   options = Options(
     preprocess=preprocess,
     rules=detection_losses.RULES[rules]._replace(rpn_count=rpn_count, box_count=box_count),
@@ -135,6 +131,14 @@ def _check_counts(**counts: int) -> None:
   for name, value in counts.items():
     if value < 1:
       raise ValueError(f'task.{name} is {value}; at least 1 is needed')
+
+
+def _check_ways(scales: tuple[float, ...], flip: bool, window: tuple[int, ...], samples: int) -> None:
+  if scales != (1.0,) or flip or window or samples:
+    raise ValueError(
+      f'eval.scales {scales}, flip {flip}, window {window}, samples {samples}: instances are measured once, '
+      'as they are; leave these at their defaults'
+    )
 
 
 def init(
@@ -234,7 +238,7 @@ def train_step(
 
 
 def eval_step(state: TrainState, batch: Batch, *, model: nn.Module, options: Options) -> dict[str, Array]:
-  """What is found in the images of all devices, rows as predict_step gives them, with their index and size."""
+  """What is found in the images of all devices: predict_step's rows, with their index and size."""
   found = predict_step(state, batch['image'], batch['size'], model=model, options=options)
   return collectives.gather({**found, 'index': batch['index'], 'size': batch['size']}, AXIS)
 
