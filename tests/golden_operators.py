@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import golden_detection
 import golden_tasks
 import jax
 import numpy as np
@@ -135,6 +136,7 @@ def _check_batch_norm(case: Case) -> None:
 
 # Stem of an ops/*.npz file -> what checks one of its cases.
 OPERATORS: dict[str, Callable[[Case], None]] = {
+  'boxes': golden_detection.check_boxes,
   'confusion_miou': golden_tasks.check_confusion,
   'conv_deconv': check_conv_deconv,
   'losses': golden_tasks.check_losses,
@@ -143,4 +145,5 @@ OPERATORS: dict[str, Callable[[Case], None]] = {
   'optim': golden_tasks.check_optim,
   'pool_misc': check_pool_misc,
   'resize': check_resize,
+  'roi_align': golden_detection.check_roi_align,
 }
