@@ -159,4 +159,17 @@ def variant(config: ml_collections.ConfigDict, arg: str | None) -> ml_collection
   config.optim.accumulate, config.optim.warmup = 1, 0
   config.train.steps, config.train.log_every, config.train.save_every = 3, 1, 2
   config.init_from = ''
+  return _quick_instances(config, size) if config.task.name == 'instance' else config.lock()
+
+
+def _quick_instances(config: ml_collections.ConfigDict, size: int) -> ml_collections.ConfigDict:
+  """What is left to shrink where instances are learned; `shapes` have five keypoints."""
+  with config.unlocked():
+    config.task.update(proposals=(100, 30), test_proposals=(100, 30), box_count=16, detections=10)
+    if 'keypoints' in config.model:
+      config.model.keypoints = 5
+  config.data.crop = ()
+  config.instances.short, config.instances.test_short, config.instances.longest = (size, size), size, size
+  config.instances.buckets, config.instances.most = ((size, size),), 8
+  config.optim.groups = ()  # networks of shapes learn as a whole
   return config.lock()
