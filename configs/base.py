@@ -171,5 +171,4 @@ def _quick_instances(config: ml_collections.ConfigDict, size: int) -> ml_collect
   config.data.crop = ()
   config.instances.short, config.instances.test_short, config.instances.longest = (size, size), size, size
   config.instances.buckets, config.instances.most = ((size, size),), 8
-  config.optim.groups = ()  # networks of shapes learn as a whole
   return config.lock()
