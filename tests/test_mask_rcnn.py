@@ -1,4 +1,4 @@
-"""Mask R-CNN: parameters, sizes, options, number types, gradients, detection; its numbers are in the goldens."""
+"""Mask R-CNN: parameters, sizes, options, gradients, detection; its numbers are in the goldens."""
 
 import functools
 
@@ -44,7 +44,8 @@ def test_parameters_of_each_part():
     part = name.split('/')[0].replace('box_head', 'box').replace('box_scores', 'box')
     parts[part] = parts[part] + size if part in parts else size
   assert parts == {
-    'encoder': 23_508_032, 'pyramid': 3_344_384, 'rpn_head': 593_935, 'box': 14_310_805, 'mask_head': 2_643_537,
+    'encoder': 23_508_032, 'pyramid': 3_344_384, 'rpn_head': 593_935, 'box': 14_310_805,
+    'mask_head': 2_643_537,
   }, SPEC  # fmt: skip
   assert sum(sizes.values()) == 44_400_693
 
@@ -179,7 +180,6 @@ def test_gradients_reach_what_learns_and_nothing_else(options):
   assert np.isfinite(total) and sums['mask'][1] > 0 and sums['keypoint'][1] > 0
   for name, grad in grads.items():
     still = '/bn/' in name or name.startswith(('encoder/conv1/', 'encoder/stage1_'))
-    # Kernels of absent classes and background masks do not learn from two objects; sums over arrays do.
     assert (np.abs(grad).sum() == 0) == still, name
     assert np.isfinite(grad).all(), name
 

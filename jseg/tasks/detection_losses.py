@@ -100,14 +100,13 @@ def rpn_losses(
     end = jnp.asarray(size, jnp.float32)[::-1]
     usable = jnp.all(anchors[:, :2] >= 0, axis=-1) & jnp.all(anchors[:, 2:] <= end, axis=-1)
     iou = jnp.where(usable, iou, -1)
-  targets = _targets(boxes, object_valid, crowd)
+  # An object that no anchor meets has no best one: all would be.
+  targets = _targets(boxes, object_valid, crowd) & jnp.any(iou > 0, axis=1)
   match = matching.match(iou, targets, high=rules.rpn_high, low=rules.rpn_low, keep_best=True)
   index = jnp.maximum(match, 0)
-  # An object that no anchor meets has no best one.
-  meets = jnp.take_along_axis(iou, index[None], axis=0)[0] > 0
   picked, valid, positive = matching.sample(
     key,
-    usable & (match >= 0) & meets,
+    usable & (match >= 0),
     usable & (match == -1),
     count=rules.rpn_count,
     fraction=rules.rpn_fraction,
@@ -118,7 +117,7 @@ def rpn_losses(
   entropy = jax.nn.softplus(logits) - logits * positive
   wanted = box_ops.encode(boxes[index[picked]], anchors[picked], (1.0, 1.0, 1.0, 1.0))
   distance = _smooth_l1(deltas[picked] - jnp.where(positive[:, None], wanted, 0), rules.rpn_beta).sum(-1)
-  count = jnp.float32(rules.rpn_count) if rules.rpn_nominal else valid.sum(dtype=jnp.float32)
+  count = jnp.float32(rules.rpn_count) if rules.rpn_nominal else jnp.sum(valid, dtype=jnp.float32)
   return {
     'rpn_class': (jnp.where(valid, entropy, 0).sum(), count),
     'rpn_box': (jnp.where(positive, distance, 0).sum(), count),
@@ -186,7 +185,7 @@ def box_losses(
   entropy = jax.nn.logsumexp(logits, axis=-1) - jnp.where(of_class, logits, 0).sum(-1)
   deltas = jnp.where(of_class[:, :, None], deltas, 0).sum(1)
   distance = _smooth_l1(deltas - samples.targets, rules.box_beta).sum(-1)
-  count = samples.valid.sum(dtype=jnp.float32)
+  count = jnp.sum(samples.valid, dtype=jnp.float32)
   return {
     'class': (jnp.where(samples.valid, entropy, 0).sum(), count),
     'box': (jnp.where(samples.positive, distance, 0).sum(), count),
@@ -213,7 +212,7 @@ def mask_loss(
     logits = jnp.where(of_class[:, None, None], logits, 0)
   logits = logits.sum(-1)
   entropy = (jax.nn.softplus(logits) - logits * wanted).sum((1, 2))
-  count = samples.positive.sum(dtype=jnp.float32) * size * size
+  count = jnp.sum(samples.positive, dtype=jnp.float32) * size * size
   return {'mask': (jnp.where(samples.positive, entropy, 0).sum(), count)}
 
 
@@ -233,7 +232,7 @@ def keypoint_loss(
   logits = logits.reshape(n, size * size, p)
   here = jnp.arange(size * size)[:, None] == place[:, None]
   entropy = jax.nn.logsumexp(logits, axis=1) - jnp.where(here, logits, 0).sum(1)
-  return {'keypoint': (jnp.where(visible, entropy, 0).sum(), visible.sum(dtype=jnp.float32))}
+  return {'keypoint': (jnp.where(visible, entropy, 0).sum(), jnp.sum(visible, dtype=jnp.float32))}
 
 
 def _targets(boxes: Array, valid: Array, crowd: Array) -> jax.Array:
