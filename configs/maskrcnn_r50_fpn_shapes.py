@@ -17,7 +17,7 @@ def get_config(arg: str = ''):
     width=16,
     norm='bn',
     freeze_at=0,
-    anchor_sizes=(8, 16, 32, 64, 128),
+    anchor_sizes=(24, 36, 54, 80, 96),
     remat=False,
   )
   config.task = base.section(

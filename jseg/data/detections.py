@@ -14,6 +14,7 @@ import numpy as np
 from jseg.data import coco_instances, spec
 
 THRESHOLD = 0.5
+_ARRAYS = ('boxes', 'scores', 'classes', 'masks', 'keypoints')
 _SEEN = 2.0  # logit of a keypoint above which it counts as seen; Detectron draws those
 
 
@@ -53,7 +54,7 @@ def at_source(detected: Mapping[str, np.ndarray], size: Sequence[int], source: t
   """
   kept = np.flatnonzero(detected['valid'])
   order = kept[np.argsort(-detected['scores'][kept], kind='stable')]
-  found = {name: np.asarray(values)[order] for name, values in detected.items()}
+  found = {name: np.asarray(detected[name])[order] for name in _ARRAYS if name in detected}
   height, width = source
   ratio = np.array([width / size[1], height / size[0]], np.float32)
   boxes = (found['boxes'] * np.tile(ratio, 2)).astype(np.float32)

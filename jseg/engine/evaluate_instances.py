@@ -101,7 +101,8 @@ class Evaluator:
       for i in np.flatnonzero(rows['index'] >= 0):
         found += self._results({name: values[i] for name, values in rows.items()})
     scores, by_class = detection_metrics.average_precision(self.truth, found, self.kinds)
-    return Result(scores, {'results': found, 'by_class': by_class}, len(self.source))
+    known = {name: v for name, v in scores.items() if name == self.task.best or not np.isnan(v)}
+    return Result(known, {'results': found, 'by_class': by_class}, len(self.source))
 
   def _results(self, row: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
     index = int(row['index'])

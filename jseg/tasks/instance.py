@@ -199,7 +199,7 @@ def _loss(params, model_state, batch: Batch, key: Key, *, model: Any, options: O
   if model.masks:
     masks = jnp.unpackbits(batch['masks'], axis=-1)
     found = model.apply(variables, maps, positives.boxes, method='mask')
-    losses |= jax.vmap(detection_losses.mask_loss)(found, positives, masks)
+    losses |= jax.vmap(functools.partial(detection_losses.mask_loss, rules=rules))(found, positives, masks)
   if model.keypoints:
     found = model.apply(variables, maps, positives.boxes, method='keypoint')
     losses |= jax.vmap(detection_losses.keypoint_loss)(found, positives, batch['keypoints'])
