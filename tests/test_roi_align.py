@@ -49,9 +49,7 @@ def by_definition(features, box, *, output, scale, sampling, aligned):
 def test_the_definition(size, sampling, aligned):
   features = random_map(*size, 3)
   options = {'output': (2, 3), 'scale': 0.8, 'sampling': sampling, 'aligned': aligned}
-  got = roi_align.roi_align(features, BOXES, **options)
   want = np.stack([by_definition(features, box, **options) for box in BOXES])
-  np.testing.assert_allclose(got, want, atol=2e-5)
   jitted = jax.jit(lambda f, b: roi_align.roi_align(f, b, **options))(features, BOXES)
   np.testing.assert_allclose(jitted, want, atol=2e-5)
 
@@ -70,20 +68,24 @@ def test_the_two_forms_agree_in_value_and_gradient(aligned):
     )
     return roi_align.multiply(features, down, across)
 
-  ct = random_map(len(BOXES), 4, 4, 5)
-  for f in (gathered, multiplied):
+  ct = jnp.asarray(random_map(len(BOXES), 4, 4, 5))
+
+  def both(f):
     value, pull = jax.vjp(f, features)
-    if f is gathered:
-      want = value, pull(ct)[0]
-  np.testing.assert_allclose(value, want[0], atol=1e-5)
-  np.testing.assert_allclose(pull(ct)[0], want[1], atol=1e-5)
+    return value, pull(ct)[0]
+
+  for got, want in zip(
+    jax.jit(both, static_argnums=0)(gathered), jax.jit(both, static_argnums=0)(multiplied), strict=True
+  ):
+    np.testing.assert_allclose(got, want, atol=1e-5)
 
 
 def test_many_bins_scatter_in_pieces(monkeypatch):
   features = jnp.asarray(random_map(6, 7, 2))
 
   def gradient():
-    return jax.grad(lambda f: jnp.sin(roi_align.roi_align(f, BOXES, output=3, scale=0.5)).sum())(features)
+    loss = jax.jit(lambda f: jnp.sin(roi_align.roi_align(f, BOXES, output=3, scale=0.5)).sum())
+    return jax.grad(loss)(features)
 
   whole = gradient()
   monkeypatch.setattr(roi_align, 'BINS_ON_CPU', 7)  # 54 bins in eight pieces, the last one padded
@@ -103,10 +105,14 @@ def test_a_pyramid_is_each_box_on_its_level():
   boxes = np.concatenate([low, low + np.exp(rng.uniform(0, 7, (30, 2)))], axis=1).astype(np.float32)
   own = np.asarray(roi_align.levels(boxes, SCALES))
   assert set(own) == {0, 1, 2, 3}
-  got = roi_align.multilevel(pyramid(), boxes, output=3, scales=SCALES)
+  got = np.asarray(
+    jax.jit(lambda f, b: roi_align.multilevel(f, b, output=3, scales=SCALES))(pyramid(), boxes)
+  )
   for level, (features, scale) in enumerate(zip(pyramid(), SCALES, strict=True)):
-    alone = roi_align.roi_align(features, boxes[own == level], output=3, scale=scale)
-    np.testing.assert_allclose(got[own == level], alone, atol=1e-5)
+    alone = jax.jit(lambda f, b, scale=scale: roi_align.roi_align(f, b, output=3, scale=scale))(
+      features, boxes
+    )
+    np.testing.assert_allclose(got[own == level], np.asarray(alone)[own == level], atol=1e-5)
 
 
 def test_levels_change_at_whole_powers_of_two():
@@ -124,7 +130,9 @@ def test_vmapped_over_images_as_one_by_one():
 
   both = jax.jit(jax.vmap(jax.value_and_grad(loss)))(features, boxes)
   for i in range(2):
-    one = jax.value_and_grad(loss)(jax.tree.map(lambda f, i=i: jnp.asarray(f[i]), features), boxes[i])
+    one = jax.jit(jax.value_and_grad(loss))(
+      jax.tree.map(lambda f, i=i: jnp.asarray(f[i]), features), boxes[i]
+    )
     jax.tree.map(lambda a, b, i=i: np.testing.assert_allclose(a[i], b, rtol=1e-5, atol=1e-5), both, one)
 
 

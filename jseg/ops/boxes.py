@@ -53,8 +53,8 @@ def _centre_form(boxes: Array) -> tuple[jax.Array, jax.Array]:
 
 
 def encode(
-  boxes: Float[Array, '*n 4'], anchors: Float[Array, '*n 4'], weights: Sequence[float]
-) -> Float[Array, '*n 4']:
+  boxes: Float[Array, '... 4'], anchors: Float[Array, '... 4'], weights: Sequence[float]
+) -> Float[Array, '... 4']:
   """The deltas (dx, dy, dw, dh) that lead from the anchors to the boxes.
 
   Source: Girshick et al. 2014 (R-CNN), appendix C; weights as in Detectron's bbox_transform_inv.
@@ -74,17 +74,17 @@ def encode(
 
 
 def decode(
-  deltas: Float[Array, '*n 4'],
-  anchors: Float[Array, '*n 4'],
+  deltas: Float[Array, '... 4'],
+  anchors: Float[Array, '... 4'],
   weights: Sequence[float],
   *,
   limit: float = LIMIT,
-) -> Float[Array, '*n 4']:
+) -> Float[Array, '... 4']:
   """The boxes that the deltas lead to; `encode` backwards.
 
   Args:
     deltas: (dx, dy, dw, dh), times the weights.
-    anchors: where they start.
+    anchors: where they start; leading axes broadcast.
     weights: factors of the four deltas, as for `encode`.
     limit: largest dw and dh, divided by their weights; more would overflow.
   """
