@@ -1,5 +1,6 @@
 """Recorded operators of torch, Caffe and Lasagne against ours."""
 
+import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -21,6 +22,7 @@ class Case(NamedTuple):
   name: str
   options: dict[str, Any]
   arrays: Arrays
+  path: pathlib.Path
 
   def __getitem__(self, key: str) -> np.ndarray:
     """An array as it is stored."""

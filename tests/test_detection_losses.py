@@ -184,15 +184,16 @@ def test_box_losses_by_hand():
 
 @pytest.mark.parametrize('name', ['box', 'mask', 'keypoint'])
 def test_what_pads_has_no_part(name):
-  """Rows that are not positive, or not valid, have gradient zero whatever is in them, NaN too."""
+  """Rows that are not positive, or not valid, have gradient zero and no say, whatever is in them."""
   s = samples_of(6, 4, 3)
   rng = np.random.default_rng(2)
   masks = (rng.random((3, 40, 50)) < 0.5).astype(np.uint8)
   points = np.concatenate([rng.uniform(0, 60, (3, 5, 2)), np.full((3, 5, 1), 2)], 2).astype(np.float32)
+  whole = np.tile(np.float32([0, 0, 60, 60]), (6, 1))
   shape, loss = {
     'box': ((6, 4, 4), lambda x: dl.box_losses(jnp.zeros((6, 4)), x, s, dl.Rules())),
     'mask': ((6, 28, 28, 4), lambda x: dl.mask_loss(x, s, masks, dl.Rules())),
-    'keypoint': ((6, 56, 56, 5), lambda x: dl.keypoint_loss(x, s, points)),
+    'keypoint': ((6, 56, 56, 5), lambda x: dl.keypoint_loss(x, s._replace(boxes=whole), points)),
   }[name]
   x = rng.standard_normal(shape).astype(np.float32)
   run = jax.jit(jax.value_and_grad(lambda x: loss(x)[name][0]))

@@ -133,7 +133,7 @@ def test_operator(path: pathlib.Path, name: str):
 
 @pytest.mark.parametrize(('path', 'name'), cases('maskrcnn/*.npz'))
 def test_detection_stage(path: pathlib.Path, name: str):
-  _check_case(path, name, STAGES)
+  _check_case(path, name, {**STAGES, **golden_mask_rcnn.STAGES})
 
 
 def _check_case(path: pathlib.Path, name: str, rows: dict[str, Callable[[Case], None]]) -> None:
@@ -142,4 +142,4 @@ def _check_case(path: pathlib.Path, name: str, rows: dict[str, Callable[[Case], 
   with np.load(path) as file:
     options = json.loads(str(file['meta']))['cases'][name]
     arrays = {key.removeprefix(f'{name}/'): file[key] for key in file.files if key.startswith(f'{name}/')}
-  rows[path.stem](Case(name, options, arrays))
+  rows[path.stem](Case(name, options, arrays, path))

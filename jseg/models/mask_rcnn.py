@@ -221,7 +221,7 @@ class Model(nn.Module):
     before: int,
     after: int,
     threshold: float = 0.7,
-    min_size: float = 0.0,
+    min_size: float = 1e-3,
   ) -> tuple[Float[Array, 'b after 4'], Float[Array, 'b after'], Array]:
     """The regions that the heads look at, of each image by itself, without gradients.
 
@@ -236,7 +236,7 @@ class Model(nn.Module):
       before: the best of each level, before suppression: 2000 in training, 1000 at test (C4: 12000, 6000).
       after: the best of all levels, after suppression: 2000 in training, 1000 at test.
       threshold: IoU at which the better one suppresses the other, within a level.
-      min_size: pixels; regions with a shorter side are dropped. Empty ones always are.
+      min_size: pixels; regions with a shorter side are dropped.
 
     Returns:
       (boxes, scores in [0, 1], valid bool [b after]), by falling score.
@@ -256,7 +256,7 @@ class Model(nn.Module):
     before: int = 1000,
     after: int = 1000,
     rpn_threshold: float = 0.7,
-    min_size: float = 0.0,
+    min_size: float = 1e-3,
     score_threshold: float = 0.05,
     nms_threshold: float = 0.5,
     count: int = 100,

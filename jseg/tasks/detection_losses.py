@@ -93,7 +93,7 @@ def rpn_losses(
     rpn_class, binary cross-entropy of the drawn; rpn_box, smooth L1 of the positives among them, summed over
     the four deltas. Both counts are the number drawn, or rpn_count.
   """
-  anchors = jnp.asarray(anchors)
+  anchors, boxes = jnp.asarray(anchors), jnp.asarray(boxes)
   iou = box_ops.iou(boxes, anchors)
   usable = jnp.ones(anchors.shape[0], bool)
   if rules.rpn_inside:
@@ -146,6 +146,7 @@ def sample_proposals(
     key: of the draw; another one for every image and step.
     rules: how it is done.
   """
+  boxes, classes = jnp.asarray(boxes), jnp.asarray(classes)
   targets = _targets(boxes, object_valid, crowd)
   in_crowd = jnp.any(
     (box_ops.overlap(proposals, boxes) > rules.crowd_overlap) & crowd & object_valid, axis=-1
@@ -159,8 +160,6 @@ def sample_proposals(
     key, usable & (match >= 0), usable & (match == -1), count=rules.box_count, fraction=rules.box_fraction
   )
   positive = positive & valid
-  order = jnp.argsort(~positive, stable=True)
-  picked, valid, positive = picked[order], valid[order], positive[order]
   objects = jnp.where(positive, match[picked], 0)
   regions = regions[picked]
   wanted = box_ops.encode(boxes[objects], regions, rules.box_weights)
@@ -227,7 +226,7 @@ def keypoint_loss(
     keypoints: of the objects, (x, y, visibility), the last 0 where there is none.
   """
   n, size, _, p = logits.shape
-  place, visible = keypoint_ops.encode(keypoints[samples.objects], samples.boxes, size=size)
+  place, visible = keypoint_ops.encode(jnp.asarray(keypoints)[samples.objects], samples.boxes, size=size)
   visible = visible & samples.positive[:, None]
   logits = logits.reshape(n, size * size, p)
   here = jnp.arange(size * size)[:, None] == place[:, None]
