@@ -157,7 +157,8 @@ def _grid(
   )
   index = start + rows[:, :, None, :, None] * width + columns[:, None, :, None, :]  # [n o p ty tx]
   weight = down[:, :, None, :, None] * across[:, None, :, None, :]
-  return tuple(jnp.moveaxis(a.reshape(*a.shape[:3], a.shape[3] * a.shape[4]), -1, 0) for a in (index, weight))
+  index, weight = (a.reshape(*a.shape[:3], a.shape[3] * a.shape[4]) for a in (index, weight))
+  return jnp.moveaxis(index, -1, 0), jnp.moveaxis(weight, -1, 0)
 
 
 def _gather(flat: jax.Array, index: jax.Array, weight: jax.Array) -> jax.Array:
@@ -171,7 +172,7 @@ def _gather(flat: jax.Array, index: jax.Array, weight: jax.Array) -> jax.Array:
   @jax.custom_vjp
   def gather(flat: jax.Array, index: jax.Array, weight: jax.Array) -> jax.Array:
     terms = [flat.at[i].get(mode='clip') * w[..., None] for i, w in zip(index, weight, strict=True)]
-    return sum(terms[1:], start=terms[0]).astype(dtype)
+    return jnp.asarray(sum(terms[1:], start=terms[0]), dtype)
 
   def backward(saved: tuple[Array, Array], ct: Array) -> tuple[jax.Array, None, None]:
     bins = math.prod(ct.shape[:-1])
@@ -185,7 +186,7 @@ def _gather(flat: jax.Array, index: jax.Array, weight: jax.Array) -> jax.Array:
   return gather(flat, index, weight)
 
 
-def _scatter_by(bins: int, shape: tuple[int, int]) -> Callable[[Array, Array, Array], jax.Array]:
+def _scatter_by(bins: int, shape: tuple[int, ...]) -> Callable[[Array, Array, Array], jax.Array]:
   """What adds weight [m t] times ct [m c] at index [m t] to zeros of the shape, so many bins at a time."""
 
   def scatter(index: jax.Array, weight: jax.Array, ct: jax.Array) -> jax.Array:
