@@ -13,7 +13,7 @@ def get_config(arg: str = ''):
   config = base.get_config()
   config.model = base.section(
     name='mask_rcnn',
-    depth=18,
+    depth=50,
     width=16,
     norm='bn',
     freeze_at=0,
@@ -21,7 +21,7 @@ def get_config(arg: str = ''):
     remat=False,
   )
   config.task = base.section(
-    name='instance', preprocess='unit', rpn_count=64, box_count=64, proposals=(200, 100),
+    name='instance', preprocess='unit', rpn_count=64, box_count=48, proposals=(200, 100),
     test_proposals=(200, 100), detections=20,
   )  # fmt: skip
   config.data.name, config.data.options = 'shapes', base.section(size=96, train=4000, val=200)
@@ -31,5 +31,6 @@ def get_config(arg: str = ''):
   )
   config.augment.flip = True
   config.optim.name, config.optim.lr, config.optim.schedule, config.optim.warmup = 'adam', 1e-3, 'cosine', 100
-  config.train.steps, config.train.log_every, config.train.save_every = 3000, 50, 500
+  config.eval.every, config.eval.batch_size = 1000, 20
+  config.train.steps, config.train.log_every, config.train.save_every = 3000, 50, 250
   return base.variant(config, arg)
