@@ -17,6 +17,6 @@ def get_config(arg: str = ''):
   config = maskrcnn_r50_fpn_coco.get_config()
   with config.unlocked():
     config.model.update(masks=False, keypoints=17)
-  config.data.options.classes = 2
+  config.data.options = base.section(classes=2, instances=True)
   config.instances.short = (640, 800)
   return base.variant(config, arg)

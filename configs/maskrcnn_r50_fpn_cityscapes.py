@@ -7,8 +7,8 @@ Source of the recipe: He et al. 2017 (arXiv:1703.06870), appendix A: 24,000 step
 tenth after 18,000; short sides of 800 to 1024, measured at 1024; the rest as maskrcnn_r50_fpn_coco.py, but
 without its warm-up. From COCO: --config.init_from=W_OF_COCO --config.train.steps=4000.
 Departures: as there; average precision is COCO's, Cityscapes' own is of regions without boxes; groups that
-are not told apart are crowds. Published on the 500 validation images: mask AP 31.5, from COCO 36.4 (test: 26.2
-and 32.0); within 1.0 counts as reproduced.
+are not told apart are crowds. Published on the 500 validation images: mask AP 31.5, from COCO 36.4 (test:
+26.2 and 32.0); within 1.0 counts as reproduced.
 """
 
 from configs import base, maskrcnn_r50_fpn_coco

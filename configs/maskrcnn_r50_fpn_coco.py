@@ -5,8 +5,8 @@
 
 Source of the recipe: He et al. 2017 (arXiv:1703.06870) in the form of the authors' code,
 facebookresearch/Detectron, 12_2017_baselines/e2e_mask_rcnn_R-50-FPN_1x.yaml: 90,000 steps of 16 images, short
-side 800, flips, SGD at 0.02 (from a third in 500 steps; a tenth after 60,000 and again after 80,000), momentum
-0.9, weight decay 1e-4, biases at twice the rate without decay; the ResNet as He released it, its
+side 800, flips, SGD at 0.02 (from a third in 500 steps; a tenth after 60,000 and again after 80,000),
+momentum 0.9, weight decay 1e-4, biases at twice the rate without decay; the ResNet as He released it, its
 normalisation fixed, stem and first stage too. The paper: 160,000 steps, no warm-up:
   --config.train.steps=160000 --config.optim.milestones='(120000,)' --config.optim.warmup=0
 torchvision's weights: --config.init_from=resnet50.pth --config.model.strided=3x3
