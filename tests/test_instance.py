@@ -268,6 +268,14 @@ def test_datasets_without_instances_are_told():
     evaluate_instances.feed(tiny(1), source)
 
 
+def test_numbers_of_keypoints_have_to_agree():
+  config = tiny(1)
+  with config.unlocked():
+    config.model.keypoints = 17
+  with pytest.raises(ValueError, match='model.keypoints is 17; the objects of shapes have 5'):
+    evaluate_instances.feed(config, shapes.open_split('val', size=48, val=2))
+
+
 def test_persons_are_learned_where_they_have_keypoints():
   config = keypointrcnn_r50_fpn_coco.get_config()
   assert resolve.spec(config).classes == ('background', 'person')

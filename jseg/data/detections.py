@@ -43,7 +43,7 @@ def truth(example: spec.Example) -> Found:
   return Found(example['boxes'], ones, example['classes'], example['masks'], points, crowd)
 
 
-def at_source(detected: Mapping[str, np.ndarray], size: Sequence[int], source: tuple[int, int]) -> Found:
+def at_source(detected: Mapping[str, np.ndarray], size: Any, source: tuple[int, int]) -> Found:
   """The detections of one image at its own size.
 
   Args:

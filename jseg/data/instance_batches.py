@@ -38,8 +38,8 @@ class _TrainingRows:
   def __len__(self) -> int:
     return sys.maxsize
 
-  def __getitem__(self, i: int) -> Batch:
-    batch, row = divmod(i, self._rows)
+  def __getitem__(self, index: int) -> Batch:
+    batch, row = divmod(index, self._rows)
     bucket, indices = self._order(batch)
     example = self._source[int(indices[row])]
     rng = np.random.default_rng((self._seed, 3, batch, row))
@@ -74,14 +74,14 @@ class _EvaluationRows:
   def __len__(self) -> int:
     return len(self._rows)
 
-  def __getitem__(self, i: int) -> Batch:
-    bucket, index = self._rows[i]
+  def __getitem__(self, index: int) -> Batch:
+    bucket, place = self._rows[index]
     shape = self._layout.buckets[bucket]
-    if index < 0:
+    if place < 0:
       nothing = np.zeros((*shape, 3), np.uint8)
       return {'image': nothing, 'size': np.array(shape, np.int32), 'index': np.int32(-1)}
-    image, size = fitted(self._source[index]['image'], self._layout)
-    return {'image': _filled(image, shape), 'size': np.array(size, np.int32), 'index': np.int32(index)}
+    image, size = fitted(self._source[place]['image'], self._layout)
+    return {'image': _filled(image, shape), 'size': np.array(size, np.int32), 'index': np.int32(place)}
 
 
 def fitted(image: np.ndarray, layout: buckets.Layout) -> tuple[np.ndarray, tuple[int, int]]:
@@ -131,7 +131,7 @@ def train_batches(
     A generator of batches, g being layout.most: image uint8 [b H W 3] filled up with 0 at bottom and right,
     size int32 [b 2] (height and width of what is image), valid bool [b], index int32 [b], boxes float32
     [b g 4], classes int32 [b g] (train ids), object_valid bool [b g], crowd bool [b g], masks uint8
-    [b g H W/8] (bits, as np.packbits has them), keypoints float32 [b g p 3].
+    [b g H W/8] (bits, as np.packbits has them), and keypoints float32 [b g p 3] if examples have them.
 
   Raises:
     ValueError: as pipeline.train_batches; also an option of `change` that instances do not follow, an image
@@ -251,9 +251,10 @@ def _stacked(objects: dict[str, np.ndarray], most: int, size: tuple[int, int]) -
     'object_valid': np.arange(most) < number,
     'crowd': np.zeros(most, bool),
     'masks': np.zeros((most, size[0], size[1] // 8), np.uint8),
-    'keypoints': np.zeros((most, points, 3), np.float32),
   }
-  for name in ('boxes', 'classes', 'crowd', 'keypoints'):
+  if points:
+    result['keypoints'] = np.zeros((most, points, 3), np.float32)
+  for name in {'boxes', 'classes', 'crowd', 'keypoints'} & result.keys():
     result[name][:number] = objects[name]
   height, width = objects['masks'].shape[1:]
   result['masks'][:number, :height, : -(-width // 8)] = np.packbits(objects['masks'], axis=2)

@@ -37,7 +37,8 @@ class PreparedSource:
     objects: Callable[[str], spec.Example] | None = None,
   ):
     self._builder = tfds.builder_from_directory(folder)
-    if objects is not None and 'objects' not in (self._builder.info.features or {}):
+    features: Any = self._builder.info.features
+    if objects is not None and 'objects' not in features:
       raise ValueError(f'{folder} keeps no instances; prepare the dataset again, from a source that has them')
     self._records = self._open(split)
     self._folder, self._split, self._num_classes = folder, split, num_classes

@@ -42,8 +42,12 @@ def feed(config: Config, source: Any) -> Feed:
   crop = resolve.as_tuple(config.data.crop)
   change = resolve.construct(augment.Augment, 'augment', resolve.options(config.augment), crop=crop)
   chosen = layout(config)
-  points = bool('keypoints' in config.model and config.model.keypoints)
-  extents.learnable(source[0])  # says so if it has none
+  points = config.model.keypoints if 'keypoints' in config.model else 0
+  first = source[0]
+  extents.learnable(first)  # says so if it has none
+  there = first['keypoints'].shape[1] if 'keypoints' in first else 0
+  if points and points != there:
+    raise ValueError(f'model.keypoints is {points}; the objects of {config.data.name} have {there}')
   batches = functools.partial(
     instance_batches.train_batches,
     source,
@@ -51,14 +55,14 @@ def feed(config: Config, source: Any) -> Feed:
     seed=config.seed,
     batch_size=config.data.batch_size,
     change=change,
-    points=points,
+    points=bool(points),
     **evaluate.reading(config),
   )
 
   def numbered(start: int) -> Generator[Batch, None, None]:
     return batches(start=start)
 
-  return Feed((*chosen.buckets[0], source[0]['image'].shape[2]), numbered)
+  return Feed((*chosen.buckets[0], first['image'].shape[2]), numbered)
 
 
 class Evaluator:

@@ -54,12 +54,14 @@ def average_precision(
   """
   from pycocotools import coco, cocoeval
 
+  read: Any = coco.COCO
+  measure: Any = cocoeval.COCOeval
   scores, by_class = {}, {}
   with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
     warnings.simplefilter(
       'ignore', DeprecationWarning
     )  # pycocotools 2.0.11 hands numpy 2 arrays in an old manner
-    reference = coco.COCO()
+    reference = read()
     reference.dataset = _copied(truth)
     reference.createIndex()
     for kind in kinds:
@@ -67,8 +69,8 @@ def average_precision(
       wanted = {'box': 'bbox', 'mask': 'segmentation', 'keypoint': 'keypoints'}[kind]
       parts = ('image_id', 'category_id', 'score', wanted)
       kept = [{name: entry[name] for name in parts} for entry in results if wanted in entry]
-      found = reference.loadRes(kept) if kept else _nothing(coco.COCO(), truth)
-      run = cocoeval.COCOeval(reference, found, KINDS[kind])
+      found = reference.loadRes(kept) if kept else _nothing(read(), truth)
+      run = measure(reference, found, KINDS[kind])
       if kind == 'keypoint':
         _set_spread(run, truth)
       run.evaluate()
