@@ -181,7 +181,7 @@ def _check_box_losses(case: Any) -> None:
 
   given = arrays['class_logits'], arrays['box_regression'].reshape(n, k, 4)
   for name, theirs, argnum, gradient in (('class', 'loss_cls', 0, 'dlogits'), ('box', 'loss_box', 1, 'dreg')):
-    value, found = jax.value_and_grad(functools.partial(loss, name), argnum)(*given)
+    value, found = jax.jit(jax.value_and_grad(functools.partial(loss, name), argnum))(*given)
     np.testing.assert_allclose(value, arrays[theirs], rtol=1e-5)
     np.testing.assert_allclose(found.reshape(n, -1), arrays[gradient], rtol=1e-4, atol=1e-7)
 
@@ -197,7 +197,7 @@ def _check_mask_loss(case: Any) -> None:
     total, count = detection_losses.mask_loss(logits, samples, arrays['gt_masks'], rules)['mask']
     return total / count
 
-  value, gradient = jax.value_and_grad(loss)(logits)
+  value, gradient = jax.jit(jax.value_and_grad(loss))(logits)
   np.testing.assert_allclose(value, arrays['loss'], rtol=1e-5)
   np.testing.assert_allclose(gradient.sum((1, 2)), arrays['dlogits_sum'], rtol=1e-4, atol=1e-7)
 
@@ -211,7 +211,7 @@ def _check_keypoint_loss(case: Any) -> None:
     total, count = detection_losses.keypoint_loss(logits, samples, arrays['gt'])['keypoint']
     return total / count
 
-  value, gradient = jax.value_and_grad(loss)(logits)
+  value, gradient = jax.jit(jax.value_and_grad(loss))(logits)
   np.testing.assert_allclose(value, arrays['loss'], rtol=1e-5)
   np.testing.assert_allclose(np.abs(gradient).max((1, 2)), arrays['grad_absmax'], rtol=1e-4, atol=1e-8)
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from test_models import compiled, variables_of
 
-from jseg.engine import paths
+from jseg.engine import layers, paths
 from jseg.models import mask_rcnn
+from jseg.models.encoders import resnet
 from jseg.tasks import detection_losses
 
 BACKBONES = ('fpn', 'c4')
@@ -74,6 +75,20 @@ def test_parameters(options, all_of_them, trainable):
   sizes = parameters(**options)
   assert sum(sizes.values()) == all_of_them
   assert sum(size for name, size in sizes.items() if '/bn/' not in name) == trainable
+
+
+@pytest.mark.parametrize('backbone', BACKBONES)
+def test_summary(backbone):
+  """Layers are counted once, each head with one region."""
+  model = tiny(backbone=backbone, remat=True)
+  found = layers.summarise(model, (1, 64, 96, 3))
+  _, variables = shapes_of(model)
+  assert found['parameters'] == sum(leaf.size for leaf in jax.tree.leaves(variables['params']))
+  assert found['flops'] == sum(layer['flops'] for layer in found['layers']) > 0
+  by_path = {layer['path']: layer for layer in found['layers']}
+  side = 28 if backbone == 'fpn' else 14
+  assert tuple(by_path['mask_head/score']['shape']) == (1, side, side, 4)
+  assert found['maps']['p4' if backbone == 'fpn' else 'c4']['stride'] == 16
 
 
 @pytest.mark.parametrize('backbone', BACKBONES)
@@ -204,7 +219,7 @@ def test_gradients_reach_what_learns_and_nothing_else(options):
 
 
 def test_freezing_ends_where_it_is_told():
-  for freeze_at, still in ((0, ()), (1, ('conv1',)), (3, ('conv1', 'stage1_1', 'stage1_2', 'stage2_1'))):
+  for freeze_at, still in ((1, ('conv1',)), (3, ('conv1', 'stage1_1', 'stage1_2', 'stage2_1'))):
     model = tiny(freeze_at=freeze_at, norm='frozen')
     image = images((32, 32), 1)
     variables = variables_of(model, image)
@@ -248,11 +263,17 @@ def test_rows_that_pad_change_nothing():
     np.testing.assert_array_equal(padded[2][name], grad, err_msg=name)
 
 
-def detections(model, image, sizes=None, wrap=compiled, **options):
-  sizes = np.array([image.shape[1:3]] * len(image), np.int32) if sizes is None else sizes
-  options = {'before': 60, 'after': 30, 'score_threshold': 0.0, 'count': 8, **options}
-  run = functools.partial(model.apply, method=functools.partial(mask_rcnn.Model.detect, **options))
-  return jax.tree.map(np.asarray, wrap(run)(weights_of(model, image), image, sizes))
+@functools.cache
+def detector(**options):
+  """(network, compiled: variables, image, sizes -> detections)."""
+  model = tiny(keypoints=3, **options)
+  detect = functools.partial(mask_rcnn.Model.detect, before=60, after=30, score_threshold=0.0, count=8)
+  return model, compiled(functools.partial(model.apply, method=detect))
+
+
+def detections(image, sizes, **options):
+  model, run = detector(**options)
+  return jax.tree.map(np.asarray, run(weights_of(model, image), image, np.asarray(sizes, np.int32)))
 
 
 @pytest.mark.parametrize(
@@ -265,10 +286,9 @@ def detections(model, image, sizes=None, wrap=compiled, **options):
   ids=['fpn', 'c4-pool', 'c4-detectron'],
 )
 def test_detections(options):
-  model = tiny(keypoints=3, **options)
-  image, sizes = images((65, 97)), np.array([[65, 97], [40, 50]], np.int32)
-  found = detections(model, image, sizes)
-  side = 28 if model.backbone == 'fpn' else 14
+  sizes = [[65, 97], [40, 50]]
+  found = detections(images((65, 97)), sizes, **options)
+  side = 14 if 'backbone' in options else 28
   shapes = {name: array.shape for name, array in found.items()}
   assert {name: shapes[name] for name in ('boxes', 'scores', 'classes', 'valid', 'masks', 'keypoints')} == {
     'boxes': (2, 8, 4), 'scores': (2, 8), 'classes': (2, 8), 'valid': (2, 8), 'masks': (2, 8, side, side),
@@ -284,20 +304,22 @@ def test_detections(options):
 
 
 def test_images_of_a_batch_do_not_see_each_other():
-  model, image = tiny(keypoints=2), images()
-  whole = detections(model, image)
-  for i in (0, 1):
-    alone = detections(model, image[i : i + 1])
-    for name, array in alone.items():
-      np.testing.assert_allclose(array[0], whole[name][i], rtol=1e-4, atol=1e-4, err_msg=name)
+  image, sizes = images((65, 97), batch=3), [[65, 97], [40, 50], [65, 60]]
+  whole = detections(image[:2], sizes[:2])
+  for i, others in ((0, [2, 0]), (1, [1, 2])):  # in another place, beside another one
+    moved = detections(image[others], [sizes[j] for j in others])
+    for name, array in moved.items():
+      np.testing.assert_allclose(array[others.index(i)], whole[name][i], rtol=1e-4, atol=1e-4, err_msg=name)
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_jit_changes_nothing():
-  model, image = tiny(), images((32, 48), 1)
-  plain = detections(model, image, wrap=lambda run: run)
-  for name, array in detections(model, image, wrap=jax.jit).items():
-    np.testing.assert_allclose(array, plain[name], rtol=1e-4, atol=1e-4, err_msg=name)
+  image, sizes = images((65, 97)), np.array([[65, 97], [40, 50]], np.int32)
+  model, run = detector()
+  plain = run.__wrapped__(weights_of(model, image), image, sizes)
+  for name, array in detections(image, sizes).items():
+    np.testing.assert_allclose(array, plain[name], rtol=1e-4, atol=1e-3, err_msg=name)
 
 
 @pytest.mark.parametrize('backbone', BACKBONES)
@@ -317,9 +339,40 @@ def test_bfloat16(backbone):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_remat_changes_nothing():
   plain, again = gradients()[2], gradients(remat=True)[2]
   for name, grad in plain.items():
     np.testing.assert_allclose(
       again[name], grad, rtol=1e-3, atol=1e-5 * (1 + np.abs(grad).max()), err_msg=name
     )
+
+
+def test_stages_run_apart_as_they_do_together():
+  """What C4 rests on: three stages on the image, the fourth on what comes of them."""
+  encoder, image = resnet.Encoder(depth=18, width=4, norm='fixed'), images((33, 47))
+  variables = variables_of(encoder, image)
+
+  def both(variables, image):
+    maps, out = encoder.apply(variables, image, train=False)
+    trunk, _ = encoder.apply(variables, image, train=False, last=3)
+    rest, none = encoder.apply(variables, trunk[-1], train=False, first=3)
+    assert len(maps) == 5 and len(trunk) == 4 and len(rest) == 1 and set(out) == {'pool'} and not none
+    return maps, (*trunk, *rest)
+
+  for whole, apart in zip(*compiled(both)(variables, image), strict=True):
+    np.testing.assert_array_equal(whole, apart)
+
+
+def test_a_stride_taken_away_need_not_dilate():
+  image = images((64, 64), 1)
+  plain, kept, dilated = (
+    resnet.Encoder(depth=18, width=4, output_stride=stride, dilate=dilate)
+    for stride, dilate in ((32, True), (16, False), (16, True))
+  )
+  variables = variables_of(plain, image)
+  c5 = [
+    compiled(functools.partial(e.apply, train=False))(variables, image)[0][-1] for e in (plain, kept, dilated)
+  ]
+  assert [x.shape[1:3] for x in c5] == [(2, 2), (4, 4), (4, 4)]
+  assert np.abs(c5[1] - c5[2]).max() > 0.01

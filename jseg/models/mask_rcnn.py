@@ -170,7 +170,9 @@ class Model(nn.Module):
       x = self._stage4(features, boxes).mean((1, 2), keepdims=True)
     else:
       x = self.box_head(self._regions(features, boxes, _BOX))
-    return tuple(y.reshape(*boxes.shape[:2], *y.shape[1:]) for y in self.box_scores(x))
+    logits, deltas = self.box_scores(x)
+    b, n = boxes.shape[:2]
+    return logits.reshape(b, n, -1), deltas.reshape(b, n, -1, 4)
 
   def mask(self, features: Sequence[Array], boxes: Float[Array, 'b n 4']) -> Float[Array, 'b n m m k']:
     """Mask logits float32, m = 28 (14 beside C4); k is 1 with class_agnostic."""
