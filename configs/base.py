@@ -24,6 +24,7 @@ def get_config() -> ml_collections.ConfigDict:
   config.task = section(name='semantic')  # name: a file in jseg/tasks; the rest: options of its make()
   config.augment = augment_section()
   config.data = data_section()
+  config.instances = instances_section()
   config.eval = eval_section()
   config.optim = optim_section()
   config.train = train_section()
@@ -73,6 +74,18 @@ def augment_section() -> ml_collections.ConfigDict:
   )
 
 
+def instances_section() -> ml_collections.ConfigDict:
+  """Sizes of images where instances are learned, and what is kept: options of jseg.data.buckets.Layout."""
+  return section(
+    short=(800, 800),  # (least, greatest) short side of training images in pixels
+    test_short=800,  # short side when a checkpoint is measured or used
+    longest=1333,  # of the long side
+    buckets=((800, 1088), (800, 1344), (1344, 800)),  # (height, width) that images are filled up to
+    most=100,  # objects kept of a training image
+    empty=False,  # train on images without objects as well
+  )
+
+
 def eval_section() -> ml_collections.ConfigDict:
   """How a checkpoint is measured. Every key here is part of the protocol a result file records."""
   return section(
@@ -93,7 +106,8 @@ def optim_section() -> ml_collections.ConfigDict:
     name='sgd',  # sgd | adam | rmsprop
     lr=0.01,  # base learning rate
     schedule='constant',  # constant | poly | step | exponential | cosine: pure functions of the step
-    warmup=0,  # steps of linear warm-up from 0
+    warmup=0,  # steps of linear warm-up ...
+    warmup_from=0.0,  # ... from this share of the rate
     power=0.9,  # poly
     milestones=(),  # step: after these steps ...
     gamma=0.1,  # ... the rate is multiplied by this; exponential: so it is ...
@@ -157,4 +171,16 @@ def variant(config: ml_collections.ConfigDict, arg: str | None) -> ml_collection
   config.optim.accumulate, config.optim.warmup = 1, 0
   config.train.steps, config.train.log_every, config.train.save_every = 3, 1, 2
   config.init_from = ''
+  return _quick_instances(config, size) if config.task.name == 'instance' else config.lock()
+
+
+def _quick_instances(config: ml_collections.ConfigDict, size: int) -> ml_collections.ConfigDict:
+  """What is left to shrink where instances are learned; `shapes` have five keypoints."""
+  with config.unlocked():
+    config.task.update(proposals=(100, 30), test_proposals=(100, 30), box_count=16, detections=10)
+    if 'keypoints' in config.model:
+      config.model.keypoints = 5
+  config.data.crop = ()
+  config.instances.short, config.instances.test_short, config.instances.longest = (size, size), size, size
+  config.instances.buckets, config.instances.most = ((size, size),), 8
   return config.lock()

@@ -2,7 +2,7 @@
 
   python -m jseg.main --config=configs/decouplednet_cls_shapes.py --workdir=runs/cls
 
-No paper has this row. A narrow network (16 features at the top, fc6 2x2) from nothing, so that
+No paper has this row. A narrow network (16 features at the top, fc6 1x1) from nothing, so that
 VGG16 is normalised here, on 64-pixel images.
 `decouplednet_{seg5,seg10,seg25,full}_shapes` start from its workdir.
 """
@@ -13,7 +13,9 @@ from configs import base
 def get_config(arg: str = ''):
   """See the module's docstring."""
   config = base.get_config()
-  config.model = base.section(name='decouplednet', width=16, window=2, encoder_norm='bn', dropout=0.5)
+  config.model = base.section(
+    name='decouplednet', width=16, window=1, encoder_norm='bn', filler='he', dropout=0.5
+  )
   config.task = base.section(name='decoupled', stage='classify', preprocess='unit', seed_share=0.3)
   config.data.name, config.data.truth = 'shapes', 'tags'
   config.data.options = base.section(size=64, train=2000, val=200)

@@ -5,7 +5,7 @@
 Source of the recipe: fcn.berkeleyvision.org, nyud-fcn32s-color: as fcn32s_voc.py, on the 795 training
 images. Departure: the mean is VOC's, theirs is (116.190, 97.203, 92.318) in BGR. Published on the 654 test
 images: mean IU 29.2, pixel accuracy 60.0, class 42.2, frequency-weighted 43.9 (CVPR paper, table 4); within
-1.0 counts as reproduced. The rows with depth and HHA need channels that the reader does not give.
+1.0 counts as reproduced. The rows that join colour with depth or HHA in one network are not built.
 """
 
 from configs import base, fcn32s_voc

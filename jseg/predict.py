@@ -11,6 +11,10 @@ also <name>_uncertainty.png, their variance as 8-bit grey, white being the great
 printed. With --ids=owners only index masks as the data's owners write them, in their ids and under their
 names, so that the folder can go to their server (Cityscapes: labelIds; ADE20K: 1..150; VOC: palette files).
 
+Of a run that finds instances: <name>_overlay.png, boxes, masks, classes, scores and keypoints over the photo,
+of objects of --score or more; and <name>.json, every object as COCO's format of results has it, with its
+class.
+
 From Python:
 
   import jseg
@@ -25,9 +29,9 @@ import numpy as np
 from absl import app, flags
 from PIL import Image
 
+from jseg.data import detections, drawing, photos, spec
 from jseg.data import labels as label_images
-from jseg.data import photos, spec
-from jseg.engine import predictor, workdirs
+from jseg.engine import predictor, workdirs, writers
 
 _WORKDIR = flags.DEFINE_string('workdir', '', 'Of the trained run.')
 _IMAGES = flags.DEFINE_string('images', '', 'A photo, or a folder of photos.')
@@ -38,6 +42,7 @@ _IDS = flags.DEFINE_enum(
   ['train', 'owners'],
   "Which numbers masks hold: the classes', or those of the data's owners.",
 )
+_SCORE = flags.DEFINE_float('score', 0.5, 'Of a run that finds instances: the least score of what is drawn.')
 _CHECKPOINT = flags.DEFINE_enum('checkpoint', 'best', ['best', 'latest'], 'Which checkpoint of the run.')
 
 
@@ -57,8 +62,16 @@ def _run() -> None:
   output = pathlib.Path(_OUTPUT.value).expanduser()
   workdirs.claim(output)
   run = predictor.load(_WORKDIR.value, _CHECKPOINT.value)
+  if isinstance(run, predictor.Detector) and _IDS.value == 'owners':
+    raise ValueError(
+      "--ids=owners is for masks of classes; the JSON of instances has the owners' ids as it is"
+    )
   for number, path in enumerate(paths, 1):
     image = photos.read(path)
+    start = f'{number}/{len(paths)} {path.name} {image.shape[1]}x{image.shape[0]}'
+    if isinstance(run, predictor.Detector):
+      print(f'{start}: {_instances(output, path, number, image, run)}', flush=True)
+      continue
     maps = run.maps(image)
     predictions = maps['predictions']
     if _IDS.value == 'owners':
@@ -71,7 +84,24 @@ def _run() -> None:
     )
     if 'uncertainty' in maps:
       found += f'; greatest uncertainty {maps["uncertainty"].max():.3g}'
-    print(f'{number}/{len(paths)} {path.name} {image.shape[1]}x{image.shape[0]}: {found}', flush=True)
+    print(f'{start}: {found}', flush=True)
+
+
+def _instances(
+  output: pathlib.Path, path: pathlib.Path, number: int, image: np.ndarray, run: predictor.Detector
+) -> str:
+  """Writes picture and JSON of the objects in a photo; says in a few words what they are."""
+  found, classes = run.predict(image), run.spec.classes
+  picture = drawing.instances(image, found, classes, least=_SCORE.value)
+  Image.fromarray(picture).save(output / f'{path.stem}_overlay.png')
+  entries = detections.results(found, number, run.spec.written_ids())
+  named = [{'class': classes[int(k)], **entry} for k, entry in zip(found.classes, entries, strict=True)]
+  size = {'id': number, 'file_name': path.name, 'height': image.shape[0], 'width': image.shape[1]}
+  writers.write_json(output / f'{path.stem}.json', {'image': size, 'instances': named})
+  kept = found.classes[found.scores >= _SCORE.value]
+  kinds, counts = np.unique(kept, return_counts=True)
+  order = np.argsort(-counts, kind='stable')[:4]
+  return ', '.join(f'{counts[i]} {classes[int(kinds[i])]}' for i in order) or 'nothing'
 
 
 def _write(

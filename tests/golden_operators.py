@@ -1,8 +1,10 @@
 """Recorded operators of torch, Caffe and Lasagne against ours."""
 
+import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import golden_detection
 import golden_tasks
 import jax
 import numpy as np
@@ -20,6 +22,7 @@ class Case(NamedTuple):
   name: str
   options: dict[str, Any]
   arrays: Arrays
+  path: pathlib.Path
 
   def __getitem__(self, key: str) -> np.ndarray:
     """An array as it is stored."""
@@ -135,6 +138,7 @@ def _check_batch_norm(case: Case) -> None:
 
 # Stem of an ops/*.npz file -> what checks one of its cases.
 OPERATORS: dict[str, Callable[[Case], None]] = {
+  'boxes': golden_detection.check_boxes,
   'confusion_miou': golden_tasks.check_confusion,
   'conv_deconv': check_conv_deconv,
   'gan_losses': golden_tasks.check_gan_losses,
@@ -144,4 +148,5 @@ OPERATORS: dict[str, Callable[[Case], None]] = {
   'optim': golden_tasks.check_optim,
   'pool_misc': check_pool_misc,
   'resize': check_resize,
+  'roi_align': golden_detection.check_roi_align,
 }

@@ -211,6 +211,36 @@ def nyudv2(root):
   return found | {'train': found['gupta_train'] + found['gupta_val']}
 
 
+def nyudv2_hha(root):
+  """FCN's folder with HHA, whose colours stand for it here."""
+  return _nyudv2_beside(root, 'hha')
+
+
+def _nyudv2_beside(root, seen):
+  """FCN's folder with an image more of every view."""
+  splits = nyudv2(root)
+  for split in ('gupta_train', 'gupta_val', 'test'):
+    for i, (name, _, truth) in enumerate(splits[split]):
+      splits[split][i] = name, image(root / 'data' / seen / f'img_{name}.png', (12, 16)), truth
+  return splits | {'train': splits['gupta_train'] + splits['gupta_val']}
+
+
+def nyudv2_depth(root):
+  """FCN's folder with depth in millimetres, the same all over a view."""
+  splits = nyudv2(root)
+  (root / 'data' / 'depth').mkdir()
+  distance = itertools.count(600, 1000)
+  for split in ('gupta_train', 'gupta_val', 'test'):
+    for i, (name, _, truth) in enumerate(splits[split]):
+      millimetres = next(distance)
+      Image.fromarray(np.full((12, 16), millimetres, np.uint16)).save(
+        root / 'data' / 'depth' / f'img_{name}.png'
+      )
+      grey = round(255 * np.log(millimetres / 500) / np.log(20))  # 0.5 m to 10 m
+      splits[split][i] = name, (grey,) * 3, truth
+  return splits | {'train': splits['gupta_train'] + splits['gupta_val']}
+
+
 def sunrgbd(root):
   """Numbers as in the real archives: test labels from 1, training labels from 5051."""
   found = {}
@@ -498,6 +528,8 @@ MAKERS = {
   'sunrgbd': sunrgbd,
   'siftflow': siftflow,
   'siftflow_geo': siftflow_geo,
+  'nyudv2_depth': nyudv2_depth,
+  'nyudv2_hha': nyudv2_hha,
   'isbi': isbi,
   'isbi as volumes': isbi_volumes,
   'coco': coco,

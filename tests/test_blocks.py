@@ -178,7 +178,9 @@ def test_bfloat16_keeps_float32_statistics():
 def test_none_is_the_identity_and_unknown_kinds_say_what_there_is():
   x = normal(1, 2, 2, 3)
   assert blocks.Norm('none').init(jax.random.key(0), x, train=True) == {}
-  with pytest.raises(ValueError, match="'instance' is unknown; there are: bn, frozen, batch, gn, none"):
+  with pytest.raises(
+    ValueError, match="'instance' is unknown; there are: bn, frozen, fixed, batch, gn, none"
+  ):
     blocks.Norm('instance').init(jax.random.key(0), x, train=True)
 
 

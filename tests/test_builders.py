@@ -13,7 +13,7 @@ import runs
 from PIL import Image
 
 from jseg import dataset
-from jseg.data import counts, labels, verify
+from jseg.data import counts, depths, labels, verify
 from jseg.engine import resolve
 
 NAMES = sorted({case.split()[0] for case in layouts.MAKERS})
@@ -146,7 +146,7 @@ def test_an_unknown_id_is_named(case, tmp_path):
   refuse(module, source, tmp_path, f'{pair.mask}: label 200 in {wrong.size} pixels is no known id')
 
 
-@pytest.mark.parametrize('case', FILES)
+@pytest.mark.parametrize('case', [case for case in FILES if case != 'nyudv2_depth'])
 def test_sizes_that_differ_are_named(case, tmp_path):
   module, source = builder(case), tmp_path / 'source'
   layouts.MAKERS[case](source)
@@ -225,6 +225,7 @@ def make_owners_nyu(root, frames=4):
   with h5py.File(root / 'nyu_depth_v2_labeled.mat', 'w') as file:
     file['images'] = images.transpose(0, 3, 2, 1)
     file['labels'] = raw.transpose(0, 2, 1).astype(np.uint16)
+    file['depths'] = rng.uniform(0.7, 9.0, (frames, 16, 12)).astype(np.float32)
   layouts.mat(root / 'classMapping40.mat', mapClass=to_40[None].astype(np.uint8))
   layouts.mat(root / 'splits.mat', trainNdxs=np.array([[4], [1]]), testNdxs=np.array([[2], [3]]))
   return images, np.array([255, *(to_40 - 1)])[raw]
@@ -250,6 +251,34 @@ def test_the_owners_files_of_nyu(tmp_path):
   layouts.mat(source / 'classMapping40.mat', mapClass=np.arange(894)[None])
   with pytest.raises(ValueError, match=r'classMapping40.mat: mapClass is no list of 894 classes 1..40'):
     nyu.open_split('train', **options)
+
+
+def test_the_depths_of_the_owners_files_of_nyu(tmp_path):
+  h5py = pytest.importorskip('h5py')
+  source = tmp_path / 'nyu'
+  _, truths = make_owners_nyu(source)
+  with h5py.File(source / 'nyu_depth_v2_labeled.mat') as file:
+    stored = np.asarray(file['depths']).transpose(0, 2, 1)
+  for name, seen in {'nyudv2_depth': depths.logarithm, 'nyudv2_hha': depths.hha}.items():
+    examples = builder(name).open_split('test', source=str(source), directory=str(tmp_path / 'data'))
+    for i, frame in enumerate((1, 2)):
+      np.testing.assert_array_equal(examples[i]['image'], seen(stored[frame]))
+      np.testing.assert_array_equal(examples[i]['labels'], truths[frame])
+
+
+def test_a_depth_map_of_other_bits_or_size_is_refused(tmp_path):
+  source = tmp_path / 'nyud'
+  layouts.nyudv2_depth(source)
+  place = source / 'data' / 'depth' / 'img_5449.png'
+  Image.new('L', (16, 12), 90).save(place)
+  refuse(builder('nyudv2_depth'), source, tmp_path, f'{place}: has mode L; a depth map counts millimetres')
+  Image.fromarray(np.full((9, 8), 900, np.uint16)).save(place)
+  mask = source / 'segmentation' / 'img_5449.mat'
+  refuse(builder('nyudv2_depth'), source, tmp_path, f'{mask}: the mask is .*, its image 9x8')
+  place.write_bytes(b'no picture')
+  refuse(builder('nyudv2_depth'), source, tmp_path, f'{place}: not a readable image')
+  place.unlink()
+  refuse(builder('nyudv2_depth'), source, tmp_path, f'{source / "train.txt"} line 1: {place} is missing')
 
 
 def test_without_h5py_one_line_says_what_to_install(tmp_path, monkeypatch):

@@ -44,6 +44,8 @@ CONVS = [
 
 # x, kernel [kh kw cout cin], stride, padding, output padding.
 TRANSPOSED = [
+  ((2, 1, 2, 5), (7, 7, 4, 5), 1, 0, 0),  # maps smaller than the kernel
+  ((1, 3, 2, 5), (3, 4, 3, 5), 1, 2, 1),
   pytest.param((2, 5, 7, 3), (4, 4, 5, 3), 2, 1, 0, id='k4s2p1'),
   pytest.param((2, 5, 7, 3), (3, 3, 5, 3), 2, 1, 1, id='k3s2p1op1'),
   pytest.param((2, 5, 7, 3), (3, 3, 5, 3), 2, 1, 0, id='k3s2p1'),
@@ -184,6 +186,9 @@ def test_bfloat16_accumulates_in_float32(stride, chunks, monkeypatch):
     assert_close(ours, theirs, 2**-7)  # one rounding of the result
   x, kernel = arrays((1, 4, 5, 3), (4, 4, 2, 3), dtype=jnp.bfloat16)
   assert conv.conv_transpose2d(x, kernel, stride=2, padding=1).dtype == jnp.bfloat16
+  x, kernel = arrays((1, 1, 2, 64), (7, 7, 3, 64), dtype=jnp.bfloat16)
+  exact = plain_transpose(x.astype(jnp.float32), kernel.astype(jnp.float32), 1, 0, 0).astype(x.dtype)
+  assert_close(conv.conv_transpose2d(x, kernel, stride=1), exact, 2**-7)
 
 
 @pytest.mark.slow

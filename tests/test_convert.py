@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import pathlib
+import re
 import subprocess
 import sys
 import types
@@ -96,6 +97,21 @@ def test_every_network_has_one_source(stem):
     np.testing.assert_array_equal(found[name], array)
   for name in source.names:
     assert sources.convert(arrays, name)[0].names == source.names
+
+
+@pytest.mark.parametrize('stem', ['maskrcnn_e2e', 'keypointrcnn_e2e'])
+def test_detectors_have_one_source(stem):
+  """Under the names of today and under those of torchvision's stored weights, which are older."""
+  arrays = of_fewest_values(stem)
+  source, variables = sources.convert(arrays)
+  assert f'torchvision/{stem.removesuffix("_e2e")}_resnet50_fpn' in source.names
+  older = {}
+  for name, array in arrays.items():
+    name = re.sub(r'^(backbone\.fpn\.\w+_blocks\.\d)\.0\.|^(rpn\.head\.conv)\.0\.0\.', r'\1\2.', name)
+    name = re.sub(r'mask_head\.(\d)\.0', lambda match: f'mask_head.mask_fcn{int(match[1]) + 1}', name)
+    older[name] = array
+  assert older.keys() != arrays.keys()
+  jax.tree.map(np.testing.assert_array_equal, sources.convert(older)[1], variables)
 
 
 def test_sources_are_told_apart():
@@ -431,3 +447,6 @@ def test_the_door(tmp_path):
     code, out, err = door(*words)
     assert code == 2 and out == '' and err.count('\n') == 1, err
     assert err.startswith('jseg.convert: error: ') and message in err
+  new = tmp_path / 'new' / 'folder'
+  code, _, err = door('--source=torchvision/resnet18', f'--weights={file}', f'--output={new}')
+  assert code == 2 and not new.parent.exists(), err  # a refusal leaves no empty folder

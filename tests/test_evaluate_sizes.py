@@ -44,7 +44,7 @@ def evaluated(source, batch_size):
   config = runs.tiny(**{'eval.batch_size': batch_size})
   task = resolve.task(config, shapes.SPEC, (32, 32, 3))
   state = task.init(jax.random.key(0), (32, 32, 3))
-  evaluator = evaluate.Evaluator(config, task, source)
+  evaluator = evaluate.Evaluator(config, task, source, shapes.SPEC)
   result = evaluator(parallel.replicate(state))
   k = shapes.SPEC.num_classes
   alone = np.zeros((k, k), np.int64)
@@ -53,7 +53,7 @@ def evaluated(source, batch_size):
     found = np.asarray(task.predict_step(state, example['image'][None])['predictions'][0])
     counted = example['labels'] != 255
     np.add.at(alone, (example['labels'][counted], found[counted]), 1)
-  return result, evaluator.protocol(shapes.SPEC), alone
+  return result, evaluator.protocol(), alone
 
 
 @pytest.mark.parametrize('batch_size', [8, 16])

@@ -3,7 +3,8 @@
 The fixtures in tests/goldens (or in the folder that JSEG_GOLDENS names) hold sampled outputs of public
 reference implementations; each .json names repository, commit, class and arguments in its `source`. Weights
 and inputs are rebuilt from names by golden_rule.py. A file is checked by the row under its stem, in
-golden_networks.py or golden_operators.py; sizes, batch, classes and channels are read from the file.
+golden_networks.py, golden_operators.py or golden_detection.py; sizes, batch, classes and channels are read
+from the file.
 JSEG_GOLDEN_REPORT=FILE appends a line of JSON for every network: its stem, how many maps were compared, and
 the largest error of all their samples, in standard deviations of the map.
 """
@@ -13,13 +14,16 @@ import json
 import math
 import os
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
+import golden_mask_rcnn
 import golden_rule
 import golden_training
 import jax
 import numpy as np
 import pytest
+from golden_detection import STAGES
 from golden_networks import LEFT_OUT, NETWORKS
 from golden_operators import OPERATORS, Case
 
@@ -49,6 +53,11 @@ def test_the_folder_has_fixtures():
 
 @pytest.mark.parametrize('path', files('*.json'))
 def test_network(path: pathlib.Path):
+  if path.stem in golden_mask_rcnn.CHECKS:
+    results = golden_mask_rcnn.CHECKS[path.stem](path)
+    _report(path.stem, results)
+    assert all(result['ok'] for result in results), [result for result in results if not result['ok']]
+    return
   if path.stem not in NETWORKS:
     pytest.skip(f'{path.stem}: {LEFT_OUT.get(path.stem, NO_ROW)}')
   row, golden = NETWORKS[path.stem], golden_rule.load(path)
@@ -108,27 +117,31 @@ def test_training_step(path: pathlib.Path):
   golden_training.check_step(golden_rule.load(path), row)
 
 
-@pytest.mark.parametrize('path', files('maskrcnn/*.npz'))
-def test_detection_stage(path: pathlib.Path):
-  pytest.skip(f'maskrcnn/{path.stem}: {NO_ROW}')
-
-
-def cases() -> list[Any]:
-  """All cases of all operators' files."""
+def cases(pattern: str) -> list[Any]:
+  """All cases of the operators' files, or of those of other stages without weights."""
   found = []
-  for path in sorted(FOLDER.glob('ops/*.npz')):
+  for path in sorted(FOLDER.glob(pattern)):
     with np.load(path) as file:
       names = json.loads(str(file['meta']))['cases']
     found += [pytest.param(path, name, id=f'{path.stem}-{name}') for name in names]
   return found
 
 
-@pytest.mark.parametrize(('path', 'name'), cases())
+@pytest.mark.parametrize(('path', 'name'), cases('ops/*.npz'))
 def test_operator(path: pathlib.Path, name: str):
-  if path.stem not in OPERATORS:
-    pytest.skip(f'ops/{path.stem}: {NO_ROW}')
+  _check_case(path, name, OPERATORS)
+
+
+@pytest.mark.parametrize(('path', 'name'), cases('maskrcnn/*.npz'))
+def test_detection_stage(path: pathlib.Path, name: str):
+  _check_case(path, name, {**STAGES, **golden_mask_rcnn.STAGES})
+
+
+def _check_case(path: pathlib.Path, name: str, rows: dict[str, Callable[[Case], None]]) -> None:
+  if path.stem not in rows:
+    pytest.skip(f'{path.parent.name}/{path.stem}: {NO_ROW}')
   with np.load(path) as file:
     options = json.loads(str(file['meta']))['cases'][name]
     prefix = f'{name}/' if name else ''  # the only case of a file may have no name
     arrays = {key.removeprefix(prefix): file[key] for key in file.files if key.startswith(prefix)}
-  OPERATORS[path.stem](Case(name, options, arrays))
+  rows[path.stem](Case(name, options, arrays, path))

@@ -23,6 +23,8 @@ IDS = {
   'cityscapes': ([7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33], 0),
   'isbi': ([0, 255], None),
   'nyudv2': (range(1, 41), 0),
+  'nyudv2_depth': (range(1, 41), 0),
+  'nyudv2_hha': (range(1, 41), 0),
   'shapes': (range(7), None),
   'siftflow': (range(1, 34), 0),
   'siftflow_geo': ([1, 2, 3], 255),

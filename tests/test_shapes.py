@@ -38,7 +38,7 @@ def test_truth_agrees_with_itself(size):
     assert (e['index'], e['id']) == (index, f'val_{index:05d}')
     assert e['masks'].sum(0).max() <= 1  # visible parts do not overlap
     real = e['labels'] != 255
-    painted = (e['masks'] * (e['classes'] + 1)[:, None, None]).sum(0)
+    painted = (e['masks'] * e['classes'][:, None, None]).sum(0)
     np.testing.assert_array_equal(e['labels'][real], painted[real])
     for mask, (x0, y0, x1, y1) in zip(e['masks'], e['boxes'], strict=True):
       ys, xs = np.nonzero(mask)
@@ -67,7 +67,7 @@ def test_keypoints_lie_where_they_say():
           assert (x, y) == (0.0, 0.0)
         elif seen == 1 or name != 'centre':
           assert mask[round(y), round(x)] == (seen == 2)
-        elif shapes.SHAPES[kind] != 'ring':
+        elif shapes.SHAPES[kind - 1] != 'ring':
           assert mask[round(y), round(x)]
   assert (states > 5).all()  # all three states occur
 
@@ -87,7 +87,7 @@ def test_colour_does_not_tell_the_class():
   for index in range(120):
     e = source[index]
     for mask, kind in zip(e['masks'], e['classes'], strict=True):
-      means[int(kind)].append(e['image'][mask > 0].mean(0))
+      means[int(kind) - 1].append(e['image'][mask > 0].mean(0))
   centres = np.array([np.mean(m, 0) for m in means.values()])
   spread = np.array([np.std(m, 0) for m in means.values()])
   assert np.abs(centres - centres.mean(0)).max() < 20

@@ -112,7 +112,7 @@ def test_turning_the_volume_and_the_kernels_turns_the_logits():
     ({'border': 'zero'}, 'there are: mirror, none'),
     ({'upsample': 'linear'}, 'there are: deconv, nearest'),
     ({'upsample': 'nearest'}, "set padding='same'"),
-    ({'norm': 'instance'}, 'there are: bn, frozen, batch, gn, none'),
+    ({'norm': 'instance'}, 'there are: bn, frozen, fixed, batch, gn, none'),
   ],
 )
 def test_unknown_options_are_refused(options, message):

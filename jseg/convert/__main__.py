@@ -35,8 +35,9 @@ def run(source: str, weights: str, output: str) -> str:
     if not value:
       raise ValueError(f'--{name} is missing; python -m jseg.convert --help tells what it takes')
   folder = pathlib.Path(output).expanduser()
-  workdirs.claim(folder)
-  report = converted.make(weights, folder, source=source, version=jseg.__version__)
+  with workdirs.claimed(folder):
+    workdirs.claim(folder)
+    report = converted.make(weights, folder, source=source, version=jseg.__version__)
   return '\n'.join([*report, f'written to {folder}; start from it with --config.init_from={folder}'])
 
 

@@ -12,14 +12,33 @@ from typing import Any
 
 import numpy as np
 
-from jseg.convert.twins import enet, fc_densenet, fcn, linknet, pspnet, refinenet, segnet, unet
+from jseg.convert.twins import (
+  deconvnet,
+  enet,
+  fc_densenet,
+  fcn,
+  fcn_basic,
+  fcn_resnet,
+  gfrnet,
+  linknet,
+  pspnet,
+  refinenet,
+  segnet,
+  unet,
+)
 from jseg.typing import IGNORE_LABEL
 
 # Networks by the name of their file in jseg/models.
 _BUILDERS = {
+  'deconvnet': deconvnet.deconvnet,
   'enet': enet.enet,
   'fc_densenet': fc_densenet.fc_densenet,
   'fcn': fcn.fcn,
+  'fcn_alexnet': fcn.fcn_alexnet,
+  'fcn_basic': fcn_basic.fcn_basic,
+  'fcn_googlenet': fcn.fcn_googlenet,
+  'fcn_resnet': fcn_resnet.fcn_resnet,
+  'gfrnet': gfrnet.gfrnet,
   'linknet': linknet.linknet,
   'pspnet': pspnet.pspnet,
   'refinenet': refinenet.refinenet,
@@ -107,13 +126,15 @@ class Twin:
 def make(name: str, channels: int, num_classes: int, options: Mapping[str, Any]) -> Any:
   """The module of a network by the name and options its config gives.
 
+  `remat` changes no value: ours takes it, the twin keeps its maps either way.
+
   Raises:
     ValueError: there is no twin of this network, or not of these options.
   """
   if name not in _BUILDERS:
     raise ValueError(f"model '{name}' has no torch twin; there are: {', '.join(_BUILDERS)}")
   try:
-    return _BUILDERS[name](channels, num_classes, **options)
+    return _BUILDERS[name](channels, num_classes, **{k: v for k, v in options.items() if k != 'remat'})
   except TypeError as error:
     raise ValueError(f"the torch twin of '{name}' lacks an option: {error}") from error
 

@@ -127,10 +127,7 @@ class Augment:
     image, labels, outside = geometry.image_and_labels(
       example['image'], example['labels'], where, self.padding
     )
-    image = self._colour(image, rng)
-    if self.blur:
-      sigma = rng.uniform(0.0, self.blur)
-      image = cv2.GaussianBlur(image, (0, 0), sigma) if sigma > 0.05 else image
+    image = self.recoloured(image, rng)
     result = {'image': image, 'labels': labels, 'id': example['id'], 'index': example['index']}
     if 'weight' in example:
       result['weight'] = geometry.weight(example['weight'], where, outside)
@@ -173,7 +170,8 @@ class Augment:
       bend=bend,
     )
 
-  def _colour(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+  def recoloured(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The image uint8 [h w 3] with its colours changed and blurred at random, as the options say."""
     if self.brightness or self.contrast or self.saturation or self.hue:
       bright, contrast, saturation = (
         1.0 + rng.uniform(-r, r) for r in (self.brightness, self.contrast, self.saturation)
@@ -182,6 +180,9 @@ class Augment:
       image = colour.linear(image, brightness=bright, contrast=contrast, saturation=saturation, turn=turn)
     if self.gamma:
       image = colour.gamma(image, (1.0 + self.gamma) ** rng.uniform(-1.0, 1.0))
+    if self.blur:
+      sigma = rng.uniform(0.0, self.blur)
+      image = cv2.GaussianBlur(image, (0, 0), sigma) if sigma > 0.05 else image
     return image
 
 

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-from jseg.data import spec
+from jseg.data import instances, spec
 from jseg.typing import IGNORE_LABEL
 
 KEYPOINTS = 17
@@ -117,7 +117,7 @@ def run_lengths(segmentation: Any, height: int, width: int) -> str:
   size, counts = segmentation['size'], segmentation['counts']
   if size != [height, width]:
     raise ValueError(f'the run lengths are of size {size}, the image of {[height, width]} (height, width)')
-  return _uncompressed(_decompressed(counts) if isinstance(counts, str) else counts, height, width)
+  return _uncompressed(lengths(counts) if isinstance(counts, str) else counts, height, width)
 
 
 def _uncompressed(counts: Any, height: int, width: int) -> str:
@@ -132,7 +132,7 @@ def _uncompressed(counts: Any, height: int, width: int) -> str:
   return packed['counts'].decode()
 
 
-def _decompressed(text: str) -> list[int]:
+def lengths(text: str) -> list[int]:
   """The run lengths in COCO's compressed form: 5 bits a character, from the fourth on less the last but one.
 
   Source: github.com/cocodataset/cocoapi, common/maskApi.c, rleFrString.
@@ -150,6 +150,29 @@ def _decompressed(text: str) -> list[int]:
   return counts  # what a cut end leaves makes the sum wrong, and so do characters that no writer uses
 
 
+def encoded(mask: UInt8[np.ndarray, 'h w']) -> str:
+  """A mask of 0 and 1 as COCO's compressed run lengths, as pycocotools writes them; needs no pycocotools.
+
+  Source: github.com/cocodataset/cocoapi, common/maskApi.c, rleToString.
+  """
+  columns = np.ascontiguousarray(mask.T).ravel()
+  turns = np.flatnonzero(columns[1:] != columns[:-1]) + 1
+  starts = [0, *turns.tolist(), columns.size]
+  counts = [end - start for start, end in zip(starts[:-1], starts[1:], strict=True)]
+  if columns.size and columns[0]:
+    counts = [0, *counts]  # they begin with the zeros
+  text = []
+  for place, count in enumerate(counts):
+    value = count - (counts[place - 2] if place > 2 else 0)
+    while True:
+      bits, value = value & 31, value >> 5
+      more = value != (-1 if bits & 16 else 0)
+      text.append(chr(48 + (bits | 32 if more else bits)))
+      if not more:
+        break
+  return ''.join(text)
+
+
 def _numbers(values: Any, count: int | None = None) -> bool:
   """Whether these are `count` numbers that an image can have (None: any number of them)."""
   if not isinstance(values, (list, tuple)) or count not in (None, len(values)):
@@ -162,7 +185,7 @@ def masks(records: Sequence[Mapping[str, Any]], height: int, width: int) -> UInt
   drawn = np.empty((len(records), height, width), np.uint8)
   for one, mask in zip(records, drawn, strict=True):
     columns = np.zeros(width * height, np.uint8)  # run lengths go down the columns, 0 first
-    ends = list(itertools.accumulate(_decompressed(one['counts'])))
+    ends = list(itertools.accumulate(lengths(one['counts'])))
     for start, end in zip(ends[::2], ends[1::2], strict=False):
       columns[start:end] = 1
     cv2.transpose(columns.reshape(width, height), mask)
@@ -207,6 +230,36 @@ class Apart:
     whole = self._source[index]
     kept = {name: value for name, value in whole.items() if name != 'objects'}
     return kept | {'labels': labels_apart(whole['objects'], self._train_ids)}
+
+
+class Persons:
+  """A source with one class of things, the first of its own: labels and instances of others are gone.
+
+  Args:
+    source: a prepared copy, whose examples may hold instances as `example` gives them.
+  """
+
+  def __init__(self, source: Any):
+    self._source = source
+
+  def __len__(self) -> int:
+    """The number of examples."""
+    return len(self._source)
+
+  @property
+  def extents(self) -> np.ndarray:
+    """The source's, see jseg.data.extents; the objects that count are those with keypoints: persons."""
+    return self._source.extents[:, [0, 1, 3, 3]]
+
+  def __getitem__(self, index: int) -> spec.Example:
+    """Reads one example and leaves its first class."""
+    whole = self._source[index]
+    truth = np.where((whole['labels'] > 1) & (whole['labels'] != IGNORE_LABEL), 0, whole['labels'])
+    result = {**whole, 'labels': truth.astype(np.uint8)}
+    if 'classes' in whole:
+      kept = whole['classes'] == 1
+      result |= {name: whole[name][kept] for name in instances.KEYS if name in whole}
+    return result
 
 
 def labels_apart(text: str, train_ids: Mapping[int, int]) -> UInt8[np.ndarray, 'h w']:

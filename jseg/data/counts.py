@@ -84,19 +84,27 @@ def remapped(table: np.ndarray, train_ids: np.ndarray) -> np.ndarray:
 
 
 def kept(
-  folder: pathlib.Path, part: str, *, size: int, num_classes: int, count: Callable[[], np.ndarray]
+  folder: pathlib.Path,
+  part: str,
+  *,
+  size: int,
+  num_classes: int,
+  count: Callable[[], np.ndarray],
+  name: str = 'counts',
 ) -> np.ndarray:
   """The table of a part that a prepared copy keeps, int64 [n k+1]; made by `count` if it keeps none yet.
+
+  `name` is that of the table: there may be others than this one of pixels, see jseg.data.extents.
 
   Raises:
     ValueError: the file is damaged.
   """
-  path = _path(folder, part)
+  path = _path(folder, part, name)
   try:
     table = np.load(path)
   except FileNotFoundError:
     table = count()
-    keep(folder, part, table)
+    keep(folder, part, table, name)
   except (OSError, ValueError, EOFError) as error:
     raise ValueError(f'{path}: not a readable table ({labels.first_line(error)}); {_REMEDY}') from error
   if table.shape != (size, num_classes + 1):
@@ -104,16 +112,16 @@ def kept(
   return table.astype(np.int64)
 
 
-def keep(folder: pathlib.Path, part: str, table: np.ndarray) -> None:
+def keep(folder: pathlib.Path, part: str, table: np.ndarray, name: str = 'counts') -> None:
   """Writes a part's table, whole or not at all; a folder that cannot be written to stays without."""
-  draft = folder / f'.counts-{part}.{os.getpid()}'
+  draft = folder / f'.{name}-{part}.{os.getpid()}'
   try:
     with open(draft, 'wb') as file:
       np.save(file, table.astype(np.int32))  # no image has 2**31 pixels
-    draft.replace(_path(folder, part))
+    draft.replace(_path(folder, part, name))
   except OSError:
     draft.unlink(missing_ok=True)
 
 
-def _path(folder: pathlib.Path, part: str) -> pathlib.Path:
-  return folder / f'counts-{part}.npy'
+def _path(folder: pathlib.Path, part: str, name: str) -> pathlib.Path:
+  return folder / f'{name}-{part}.npy'

@@ -59,20 +59,20 @@ def train_batches(
     ValueError: at once, if the numbers do not fit or the source is empty; later, from `next`, if an example
       cannot be read (naming it) or images differ in size.
   """
-  rows = _rows(source, batch_size, process_index, process_count)
-  _check_readers(threads, prefetch)
+  rows = rows_of(source, batch_size, process_index, process_count)
+  check_readers(threads, prefetch)
   if not 0 <= seed < 2**32:
     raise ValueError(f'data: seed {seed} is out of range; it lies in 0..{2**32 - 1}')
   if start < 0:
     raise ValueError(f'data: batch {start} cannot be the first; batches count from 0')
-  examples = grain.MapDataset.source(_Named(source)).seed(seed).shuffle().repeat(None)
+  examples = grain.MapDataset.source(Named(source)).seed(seed).shuffle().repeat(None)
   if augment is not None:
     examples = examples.random_map(_NamedAugment(augment))
 
   def position(i: int) -> int:
     return (start + i // rows) * batch_size + process_index * rows + i % rows
 
-  return _batches(_Picked(examples, position, sys.maxsize), rows, threads, prefetch, _stack)
+  return stream(Picked(examples, position, sys.maxsize), rows, threads, prefetch, _stack)
 
 
 def eval_batches(
@@ -107,20 +107,20 @@ def eval_batches(
   Raises:
     ValueError: as for `train_batches`, but sizes may differ.
   """
-  rows = _rows(source, batch_size, process_index, process_count)
-  _check_readers(threads, prefetch)
+  rows = rows_of(source, batch_size, process_index, process_count)
+  check_readers(threads, prefetch)
   batches = -(-len(source) // batch_size)
 
   def position(i: int) -> int:
     return i // rows * batch_size + process_index * rows + i % rows
 
-  padded = _Padded(_Named(source))
-  examples = _Picked(grain.MapDataset.source(padded), position, batches * rows)
+  padded = _Padded(Named(source))
+  examples = Picked(grain.MapDataset.source(padded), position, batches * rows)
 
   def stack(chosen: list[spec.Example]) -> Batch:
     return _stack(_filled(chosen, gather))
 
-  return _batches(examples, rows, threads, prefetch, stack)
+  return stream(examples, rows, threads, prefetch, stack)
 
 
 def ids(source: spec.Source, index: Sequence[int] | np.ndarray) -> list[str]:
@@ -128,16 +128,18 @@ def ids(source: spec.Source, index: Sequence[int] | np.ndarray) -> list[str]:
   return [source[int(i)]['id'] for i in index if i >= 0]
 
 
-class _Named:
+class Named:
   """A source whose failures say, on one line, which example they are about."""
 
   def __init__(self, source: spec.Source):
     self._source = source
 
   def __len__(self) -> int:
+    """The number of examples."""
     return len(self._source)
 
   def __getitem__(self, index: int) -> spec.Example:
+    """Reads one example."""
     try:
       return self._source[index]
     except Exception as error:
@@ -180,7 +182,7 @@ class _Padded:
     return padding | {name: np.zeros_like(example[name]) for name in ('weight', 'tags') if name in example}
 
 
-class _Picked(grain.MapDataset):
+class Picked(grain.MapDataset):
   """Element i is the parent's element position(i). After random_map, so that it keeps its global rng."""
 
   def __init__(self, parent: grain.MapDataset, position: Callable[[int], int], length: int):
@@ -188,13 +190,15 @@ class _Picked(grain.MapDataset):
     self._position, self._length = position, length
 
   def __len__(self) -> int:
+    """The number of elements."""
     return self._length
 
   def __getitem__(self, index):
+    """The parent's element at the position."""
     return self._parent[self._position(index)]
 
 
-def _rows(source: spec.Source, batch_size: int, process_index: int, process_count: int) -> int:
+def rows_of(source: spec.Source, batch_size: int, process_index: int, process_count: int) -> int:
   """Rows of a global batch that one process yields."""
   if len(source) == 0:
     raise ValueError('data: the split has no examples')
@@ -207,12 +211,13 @@ def _rows(source: spec.Source, batch_size: int, process_index: int, process_coun
   return batch_size // process_count
 
 
-def _check_readers(threads: int, prefetch: int) -> None:
+def check_readers(threads: int, prefetch: int) -> None:
+  """Raises ValueError for numbers of threads or of examples read ahead that cannot be."""
   if threads < 0 or prefetch < 1:
     raise ValueError(f'data: {threads} threads and {prefetch} examples ahead; at least 0 and 1 are needed')
 
 
-def _batches(
+def stream(
   examples: grain.MapDataset,
   rows: int,
   threads: int,

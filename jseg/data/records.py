@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from jseg.data import counts, images, labels, progress, spec, verify
+from jseg.data import counts, extents, images, labels, progress, spec, verify
 
 
 class PreparedSource:
@@ -23,6 +23,9 @@ class PreparedSource:
     table: train ids of the stored ones, as labels.remap takes it; None: the stored ones.
     objects: gives what an example holds besides, from the instances as the copy has them; None: instances are
       not read.
+
+  Raises:
+    ValueError: instances are asked for, and the copy keeps none.
   """
 
   def __init__(
@@ -34,6 +37,9 @@ class PreparedSource:
     objects: Callable[[str], spec.Example] | None = None,
   ):
     self._builder = tfds.builder_from_directory(folder)
+    features: Any = self._builder.info.features
+    if objects is not None and 'objects' not in features:
+      raise ValueError(f'{folder} keeps no instances; prepare the dataset again, from a source that has them')
     self._records = self._open(split)
     self._folder, self._split, self._num_classes = folder, split, num_classes
     self._table, self._objects = table, objects
@@ -77,6 +83,26 @@ class PreparedSource:
     stored = np.concatenate(parts)
     return stored if self._table is None else counts.remapped(stored, self._table)
 
+  @functools.cached_property
+  def extents(self) -> np.ndarray:
+    """Sizes and numbers of objects, int64 [n 4], see jseg.data.extents.
+
+    Raises:
+      ValueError: the copy keeps no instances, or what it keeps of this is damaged.
+    """
+    return np.concatenate([self._extents(part) for part in self._split.split('+')])
+
+  def _extents(self, part: str) -> np.ndarray:
+    opened = self._open(part)
+
+    def count() -> np.ndarray:
+      rows = progress.over(opened, f'{self._folder} {part}: sizes read')
+      return np.array([extents.of_text(_text(row['objects'])) for row in rows])
+
+    columns = extents.COLUMNS - 1
+    size = len(opened)
+    return counts.kept(self._folder, part, size=size, num_classes=columns, count=count, name='extents')
+
   def _counts(self, part: str) -> np.ndarray:
     opened = self._open(part)
 
@@ -108,6 +134,8 @@ def write(
   builder.download_and_prepare(download_dir=str(partial / 'downloads'), download_config=options)
   for part, rows in builder.counts.items():
     counts.keep(pathlib.Path(builder.data_dir), part, np.stack(rows))
+  for part, rows in builder.extents.items():
+    counts.keep(pathlib.Path(builder.data_dir), part, np.array(rows), 'extents')
 
 
 class _Copy(tfds.core.GeneratorBasedBuilder, skip_registration=True):
@@ -125,6 +153,7 @@ class _Copy(tfds.core.GeneratorBasedBuilder, skip_registration=True):
   ):
     self._dataset, self._found, self._fault = dataset, found, fault
     self.counts: dict[str, list[np.ndarray]] = {}  # of each part, row by row as its examples are written
+    self.extents: dict[str, list[tuple[int, ...]]] = {}
     super().__init__(**options)
 
   def _info(self) -> tfds.core.DatasetInfo:
@@ -153,7 +182,10 @@ class _Copy(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         continue
       rows.append(counts.of_labels(found.ids, self._dataset.num_classes, pair.id))
       image = str(pair.image) if found.pixels is None else encode(found.pixels)
-      kept = {'objects': found.objects} if self._has_objects() else {}
+      kept = {}
+      if self._has_objects():
+        kept = {'objects': found.objects}
+        self.extents.setdefault(part, []).append(extents.of_text(found.objects))
       yield number, {'image': image, 'mask': encode(found.ids), 'id': pair.id, **kept}
     if not rows:
       raise ValueError(f'{self._dataset.name}: no pair of {part} is sound')

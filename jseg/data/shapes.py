@@ -44,7 +44,7 @@ class Shapes:
 
   Besides image, labels, id and index an example holds what later tasks learn: masks [n h w] uint8 (1 on the
   visible part of each shape), boxes [n 4] float32 (x0 y0 x1 y1, x0 <= x < x1, tight on the visible mask),
-  classes [n] int32 (0..5: `SHAPES`), keypoints [n 5 3] float32 (x, y of `KEYPOINTS` of the whole outline, and
+  classes [n] int32 (train ids 1..6), keypoints [n 5 3] float32 (x, y of `KEYPOINTS` of the whole outline, and
   visibility: 2 seen, 1 covered by another shape, 0 outside the image).
 
   Raises:
@@ -65,6 +65,11 @@ class Shapes:
   def __len__(self) -> int:
     """The number of images."""
     return self.count
+
+  @property
+  def extents(self) -> np.ndarray:
+    """Sizes and numbers of objects, int64 [n 4], see jseg.data.extents; no image is without a shape."""
+    return np.tile(np.array([self.size, self.size, 1, 1]), (self.count, 1))
 
   def __getitem__(self, index: int) -> spec.Example:
     """Draws image `index`."""
@@ -118,7 +123,7 @@ def truth(owner: np.ndarray, placed: list[Placed]) -> spec.Example:
     'labels': labels,
     'masks': masks,
     'boxes': np.array([instances.box_of(m) for m in masks], np.float32).reshape(-1, 4),
-    'classes': classes,
+    'classes': classes + 1,
     'keypoints': np.stack([visibility(p.points, i, owner) for i, p in enumerate(placed)]).astype(np.float32),
   }
 

@@ -1,21 +1,69 @@
-"""Measuring a state on a split: one confusion matrix, a table, a result file, and pictures to look at."""
+"""Labels: batches to learn them from, and measuring a state on a split.
+
+That is one confusion matrix, a table, a result file, and pictures to look at. jseg.engine.evaluate_instances
+has the same for instances, under the same names; resolve.measuring tells which of them a config takes.
+"""
 
 import dataclasses
 import pathlib
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Generator, Iterator, Mapping
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from absl import logging
 from PIL import Image
 
+from jseg.data import augment, mixture, pipeline
 from jseg.data import labels as label_images
-from jseg.data import pipeline
 from jseg.engine import parallel, resolve, weights, writers
 from jseg.tasks import metrics
 from jseg.tasks.task import Task, TrainState
-from jseg.typing import Config
+from jseg.typing import Batch, Config
+
+
+class Feed(NamedTuple):
+  """What a run learns from.
+
+  image_shape: (h, w, channels) by which the network is made. batches: from the number of the first one to
+  this process's rows of the global batches from there on, without end.
+  """
+
+  image_shape: tuple[int, int, int]
+  batches: Callable[[int], Generator[Batch, None, None]]
+
+
+def reading(config: Config) -> dict[str, Any]:
+  """Who reads which rows, as the functions of jseg.data that make batches take it."""
+  return {
+    'process_index': jax.process_index(),
+    'process_count': jax.process_count(),
+    'threads': config.data.threads,
+    'prefetch': config.data.prefetch,
+  }
+
+
+def feed(config: Config, source: Any) -> Feed:
+  """Batches of a split with its labels, of the config's crops.
+
+  Raises:
+    ValueError: an option of `augment` does not exist or is out of range.
+  """
+  crop = resolve.as_tuple(config.data.crop)
+  change = resolve.construct(augment.Augment, 'augment', resolve.options(config.augment), crop=crop)
+  first = source[0]['image'].shape
+
+  def batches(start: int) -> Generator[Batch, None, None]:
+    return mixture.train_batches(
+      source,
+      seed=config.seed,
+      batch_size=config.data.batch_size,
+      augment=change,
+      start=start,
+      **reading(config),
+    )
+
+  return Feed((*crop, first[2]) if crop else first, batches)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,15 +90,20 @@ def add(total: dict[str, Any] | None, sums: Mapping[str, Any]) -> dict[str, Any]
   return here if total is None else jax.tree.map(np.add, total, here)
 
 
+def batch_size(config: Config) -> int:
+  """Images of a batch that is measured: the config's, and as many more as the devices need."""
+  devices = jax.device_count()
+  wanted = config.eval.batch_size or config.data.batch_size
+  return -(-wanted // devices) * devices  # rows that only fill up change nothing
+
+
 class Evaluator:
   """A split, its compiled step and its protocol; call it with a replicated state as often as needed."""
 
-  def __init__(self, config: Config, task: Task, source: Any):
-    """`source`: the split's random-access examples, `config` the run's."""
-    self._config, self._task, self.source = config, task, source
-    devices = jax.device_count()
-    wanted = config.eval.batch_size or config.data.batch_size
-    self._batch_size = -(-wanted // devices) * devices  # rows that only fill up change nothing
+  def __init__(self, config: Config, task: Task, source: Any, spec: Any):
+    """`source`: the split's random-access examples, `spec` their specification, `config` the run's."""
+    self.config, self.task, self.source, self.spec = config, task, source, spec
+    self._batch_size = batch_size(config)
     self._step = parallel.pmapped(task.eval_step)
     image = jax.ShapeDtypeStruct((1, *self.source[0]['image'].shape), np.uint8)
     self._image = image
@@ -58,7 +111,7 @@ class Evaluator:
 
   def check(self, state: TrainState) -> None:
     """Raises the network's ValueError for an image size it cannot take, without compiling anything."""
-    jax.eval_shape(self._task.predict_step, state, self._image)
+    jax.eval_shape(self.task.predict_step, state, self._image)
 
   def __call__(self, state: TrainState) -> Result:
     """Scores of a replicated state over the whole split; the same in every process."""
@@ -67,17 +120,11 @@ class Evaluator:
       sums = self._step(state, parallel.shard(batch))
       total = add(total, parallel.unreplicate(sums))
     assert total is not None  # a source without examples was refused when it was opened
-    return Result(self._task.summarise(total), total, len(self.source))
+    return Result(self.task.summarise(total), total, len(self.source))
 
   def _batches(self) -> Iterator[dict[str, np.ndarray]]:
     return pipeline.eval_batches(
-      self.source,
-      batch_size=self._batch_size,
-      process_index=jax.process_index(),
-      process_count=jax.process_count(),
-      threads=self._config.data.threads,
-      prefetch=self._config.data.prefetch,
-      gather=self._gather,
+      self.source, batch_size=self._batch_size, gather=self._gather, **reading(self.config)
     )
 
   def _gather(self, sizes: np.ndarray) -> np.ndarray:
@@ -85,12 +132,12 @@ class Evaluator:
     self._filled |= bool((everywhere != everywhere[0]).any())
     return everywhere
 
-  def protocol(self, spec: Any) -> dict[str, Any]:
+  def protocol(self) -> dict[str, Any]:
     """What has to be equal for two results to be compared; to be asked for after an evaluation."""
-    chosen = self._config.eval
+    chosen = self.config.eval
     return {
-      'dataset': self._config.data.name,
-      'protocol': spec.protocol,
+      'dataset': self.config.data.name,
+      'protocol': self.spec.protocol,
       'split': chosen.split,
       'images': len(self.source),
       'scales': list(chosen.scales),
@@ -126,16 +173,15 @@ def whereabouts(path: pathlib.Path, result: Result, step: int) -> str:
   )
 
 
-def write(
-  workdir: pathlib.Path, result: Result, spec: Any, protocol: Mapping[str, Any], step: int
-) -> pathlib.Path:
+def write(workdir: pathlib.Path, result: Result, evaluator: Evaluator, step: int) -> pathlib.Path:
   """Writes results/<split>-<step>.json and returns its path."""
+  names, protocol = evaluator.spec.classes, evaluator.protocol()
   iu = metrics.per_class_iu(result.sums['confusion'])
   content = {
     'step': step,
     'scores': result.scores,
-    'per_class_iu': {n: None if np.isnan(v) else float(v) for n, v in zip(spec.classes, iu, strict=True)},
-    'protocol': dict(protocol),
+    'per_class_iu': {n: None if np.isnan(v) else float(v) for n, v in zip(names, iu, strict=True)},
+    'protocol': protocol,
     'confusion': result.sums['confusion'].tolist(),
   }
   path = workdir / 'results' / f'{protocol["split"]}-{step}.json'
@@ -143,52 +189,54 @@ def write(
   return path
 
 
-def overlays(
-  workdir: pathlib.Path, task: Task, state: TrainState, source: Any, spec: Any, count: int
-) -> list[np.ndarray]:
+def overlays(workdir: pathlib.Path, evaluator: Evaluator, state: TrainState) -> list[np.ndarray]:
   """Writes image | truth | prediction of the split's first examples to overlays/, and returns the panels.
 
   Args:
     workdir: of the run.
-    task: gives the prediction.
+    evaluator: has the split, and the task that gives the prediction.
     state: host copy, not replicated.
-    source: the split.
-    spec: palette and class names.
-    count: how many, at most.
   """
-  folder = workdir / 'overlays'
-  folder.mkdir(parents=True, exist_ok=True)
-  predict = jax.jit(task.predict_step)
-  panels = []
-  for i in range(min(count, len(source))):
-    example = source[i]
+  palette = evaluator.spec.palette
+  predict = jax.jit(evaluator.task.predict_step)
+  panels = {}
+  for i in range(min(evaluator.config.eval.overlays, len(evaluator.source))):
+    example = evaluator.source[i]
     predictions = np.asarray(predict(state, example['image'][None])['predictions'][0])
-    panel = np.concatenate(
+    panels[str(example['id'])] = np.concatenate(
       [
         example['image'],
-        label_images.overlay(example['image'], example['labels'], spec.palette),
-        label_images.overlay(example['image'], predictions, spec.palette),
+        label_images.overlay(example['image'], example['labels'], palette),
+        label_images.overlay(example['image'], predictions, palette),
       ],
       axis=1,
     )
-    Image.fromarray(panel).save(folder / f'{str(example["id"]).replace("/", "_")}.png')
-    panels.append(panel)
-  return panels
+  return write_panels(workdir, panels)
+
+
+def write_panels(workdir: pathlib.Path, panels: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+  """Writes a picture for each id to overlays/, and returns the pictures."""
+  folder = workdir / 'overlays'
+  folder.mkdir(parents=True, exist_ok=True)
+  for name, panel in panels.items():
+    Image.fromarray(panel).save(folder / f'{name.replace("/", "_")}.png')
+  return list(panels.values())
 
 
 def run(config: Config, workdir: pathlib.Path, which: str) -> Result:
   """Measures the workdir's 'best' or 'latest' checkpoint: prints the table, writes result and overlays."""
   spec = resolve.spec(config)
   source = resolve.source(config, config.eval.split)  # first: without data nothing else has to be read
+  measure = resolve.measuring(config)
   task, state, meta = weights.trained(config, spec, workdir, which)
-  evaluator = Evaluator(config, task, source)
+  evaluator = measure.Evaluator(config, task, source, spec)
   evaluator.check(state)
   step = meta['step']
   logging.info('evaluating step %d on %d images of %s', step, len(source), config.eval.split)
   result = evaluator(parallel.replicate(state))
   if parallel.is_lead():
-    path = write(workdir, result, spec, evaluator.protocol(spec), step)
-    overlays(workdir, task, state, source, spec, config.eval.overlays)
-    print(table(result, spec))
-    print(whereabouts(path, result, step))
+    path = measure.write(workdir, result, evaluator, step)
+    measure.overlays(workdir, evaluator, state)
+    print(measure.table(result, spec))
+    print(measure.whereabouts(path, result, step))
   return result

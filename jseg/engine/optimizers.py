@@ -31,6 +31,7 @@ class Options:
   lr: float = 0.01
   schedule: str = 'constant'
   warmup: int = 0
+  warmup_from: float = 0.0
   power: float = 0.9
   milestones: tuple[int, ...] = ()
   gamma: float = 0.1
@@ -55,7 +56,8 @@ def schedule(optim: Section, total_steps: int) -> Schedule:
     total_steps: updates in the whole run, warm-up included; poly and cosine reach zero there.
 
   Returns:
-    step -> float32 rate; linear from 0 over the first `warmup` steps, times the schedule.
+    step -> float32 rate: the schedule, times what goes linearly from `warmup_from` to 1 in the first `warmup`
+    steps.
 
   Raises:
     ValueError: an unknown option or schedule, or a value out of range.
@@ -73,7 +75,8 @@ def schedule(optim: Section, total_steps: int) -> Schedule:
       'cosine': lambda: (1 - jnp.cos(math.pi * left)) / 2,
       'step': lambda: o.gamma ** sum((step >= m).astype(jnp.float32) for m in (math.inf, *o.milestones)),
     }[o.schedule]()
-    return o.lr * factor * (jnp.minimum(step / o.warmup, 1) if o.warmup else 1)
+    done = jnp.minimum(step / o.warmup, 1) if o.warmup else 1
+    return o.lr * factor * (o.warmup_from + (1 - o.warmup_from) * done)
 
   return rate
 
@@ -131,6 +134,8 @@ def _options(optim: Section) -> Options:
   for key in ('momentum', 'beta1', 'beta2', 'rho', 'ema'):
     if not 0 <= dataclasses.asdict(o)[key] < 1:
       raise ValueError(f'optim.{key} must be in [0, 1), got {dataclasses.asdict(o)[key]}')
+  if not 0 <= o.warmup_from <= 1:
+    raise ValueError(f'optim.warmup_from must be in [0, 1], got {o.warmup_from}')
   if o.period < 1:
     raise ValueError(f'optim.period must be at least 1 step, got {o.period}')
   if o.nesterov and o.name != 'sgd':

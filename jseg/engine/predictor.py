@@ -1,6 +1,7 @@
-"""A trained run as a function from an image to its classes."""
+"""A trained run as a function from an image to its classes, or to the objects in it."""
 
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +10,8 @@ import jax
 import numpy as np
 from jaxtyping import UInt8
 
-from jseg.engine import weights, workdirs
+from jseg.data import buckets, detections
+from jseg.engine import evaluate_instances, resolve, weights, workdirs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +41,25 @@ class Predictor:
     return self.maps(image)['predictions']
 
 
-def load(workdir: str | pathlib.Path, which: str = 'best') -> Predictor:
+@dataclasses.dataclass(frozen=True)
+class Detector:
+  """A trained run that finds objects: `predict` maps one image to them; `spec` names and colours them."""
+
+  spec: Any
+  layout: buckets.Layout
+  _step: Callable
+  _state: Any
+
+  def predict(self, image: UInt8[np.ndarray, 'h w 3']) -> detections.Found:
+    """The objects in an RGB image, at its own size; compiles once for each of the run's buckets.
+
+    Raises:
+      ValueError: no bucket of the run holds the image.
+    """
+    return evaluate_instances.find(functools.partial(self._step, self._state), image, self.layout)
+
+
+def load(workdir: str | pathlib.Path, which: str = 'best') -> Predictor | Detector:
   """The run of a workdir, from its 'best' or 'latest' checkpoint.
 
   Raises:
@@ -49,4 +69,7 @@ def load(workdir: str | pathlib.Path, which: str = 'best') -> Predictor:
   config = workdirs.get_config(str(workdir))
   spec = workdirs.dataset(workdir, config)
   task, state, _ = weights.trained(config, spec, workdir, which)
-  return Predictor(spec, jax.jit(task.predict_step), state)
+  step = jax.jit(task.predict_step)
+  if resolve.measuring(config) is evaluate_instances:
+    return Detector(spec, evaluate_instances.layout(config), step, state)
+  return Predictor(spec, step, state)

@@ -128,6 +128,17 @@ def task(config: Config, spec: Any, image_shape: tuple[int, int, int]) -> Task:
   return build(tx=tx)
 
 
+def measuring(config: Config) -> ModuleType:
+  """The file of jseg/engine that batches and measures what the config's task learns.
+
+  That is evaluate, or what the task's file names as MEASURED_BY. Each has feed, Evaluator, table,
+  whereabouts, write and overlays.
+  """
+  found = module('task', config.task.name)
+  name = found.MEASURED_BY if hasattr(found, 'MEASURED_BY') else 'evaluate'
+  return importlib.import_module(f'jseg.engine.{name}')
+
+
 def preprocess(config: Config) -> str:
   """The task.preprocess in force, also where the config leaves it at its default; '' if the task has none."""
   parameters = inspect.signature(module('task', config.task.name).make).parameters

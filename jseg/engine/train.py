@@ -8,19 +8,18 @@ import contextlib
 import dataclasses
 import json
 import pathlib
-from collections.abc import Generator
+from types import ModuleType
 from typing import Any
 
 import jax
 import numpy as np
 from absl import logging
 
-from jseg.data import augment, mixture
 from jseg.data import spec as data_spec
 from jseg.engine import checkpoint, evaluate, parallel, resolve, weights, workdirs, writers
 from jseg.engine.meter import Meter
 from jseg.tasks.task import Task, TrainState
-from jseg.typing import Batch, Config
+from jseg.typing import Config
 
 
 @dataclasses.dataclass
@@ -32,26 +31,11 @@ class Run:
   spec: Any
   source: Any
   task: Task
-  evaluator: evaluate.Evaluator
+  evaluator: Any  # measure.Evaluator
   checkpoints: checkpoint.Checkpoints
   writers: writers.Writers
-  augment: augment.Augment
-  image_shape: tuple[int, int, int]
-
-  def batches(self, start: int) -> Generator[Batch, None, None]:
-    """This process's rows of the global batches start, start + 1, ..."""
-    data = self.config.data
-    return mixture.train_batches(
-      self.source,
-      seed=self.config.seed,
-      batch_size=data.batch_size,
-      augment=self.augment,
-      start=start,
-      process_index=jax.process_index(),
-      process_count=jax.process_count(),
-      threads=data.threads,
-      prefetch=data.prefetch,
-    )
+  measure: ModuleType
+  feed: evaluate.Feed
 
 
 def train(config: Config, workdir: pathlib.Path) -> dict[str, float]:
@@ -88,12 +72,11 @@ def prepare(config: Config, workdir: pathlib.Path, stack: contextlib.ExitStack) 
     spec = resolve.training_spec(config)
     source = resolve.train_source(config)
     eval_source = resolve.source(config, config.eval.split)
-  crop = resolve.as_tuple(config.data.crop)
-  change = resolve.construct(augment.Augment, 'augment', resolve.options(config.augment), crop=crop)
-  first = source[0]['image'].shape
-  shape = (*crop, first[2]) if crop else first
+  measure = resolve.measuring(config)
+  feed = measure.feed(config, source)
+  shape = feed.image_shape
   task = resolve.task(config, spec, shape)
-  evaluator = evaluate.Evaluator(config, task, eval_source)
+  evaluator = measure.Evaluator(config, task, eval_source, spec)
   template = jax.eval_shape(lambda key: task.init(key, shape), jax.random.key(0))
   evaluator.check(template)
   if config.train.recalibrate and not template.model_state:
@@ -108,7 +91,7 @@ def prepare(config: Config, workdir: pathlib.Path, stack: contextlib.ExitStack) 
   out = stack.enter_context(
     contextlib.closing(writers.Writers(workdir, lead=parallel.is_lead(), start_step=int(state.step)))
   )
-  return Run(config, workdir, spec, source, task, evaluator, checkpoints, out, change, shape), state
+  return Run(config, workdir, spec, source, task, evaluator, checkpoints, out, measure, feed), state
 
 
 def _start(
@@ -150,11 +133,17 @@ def _loop(run: Run, host_state: TrainState, start: int) -> dict[str, float]:
   key = jax.random.key(run.config.seed)
   meter = Meter(run.config, run.task, run.source, run.checkpoints, run.writers)
   scores: dict[str, float] = {}
+  sizes: set[tuple[int, ...]] = set()  # of images: each is a program of its own
   # On a CPU two steps in flight can starve each other's collectives, so each is awaited at once.
   lag = 0 if jax.default_backend() == 'cpu' else 1
-  with contextlib.closing(run.batches(start)) as batches:
+  with contextlib.closing(run.feed.batches(start)) as batches:
     for step in range(start + 1, total + 1):
       batch = meter.waiting(lambda: next(batches))
+      if batch['image'].shape not in sizes:
+        sizes.add(batch['image'].shape)
+        logging.info(
+          'training on images of %s: program %d', 'x'.join(map(str, batch['image'].shape[1:-1])), len(sizes)
+        )
       state, sums = step_fn(state, parallel.shard(batch), key)
       meter.add(step, sums, batch['index'])
       meter.settle(lag)
@@ -181,7 +170,7 @@ def _report_failed_saves(run: Run) -> None:
 
 def _save(run: Run, state: TrainState, step: int, scores: dict[str, float] | None) -> None:
   value = None if scores is None else scores[run.task.best]
-  meta = {'step': step, 'image_shape': list(run.image_shape)}
+  meta = {'step': step, 'image_shape': list(run.feed.image_shape)}
   run.checkpoints.save(step, parallel.unreplicate(state), meta, value)
 
 
@@ -191,20 +180,18 @@ def _evaluate(run: Run, state: TrainState, step: int) -> tuple[TrainState, dict[
     state = _recalibrated(run, state, step)
   result = run.evaluator(state)
   if parallel.is_lead():
-    path = evaluate.write(run.workdir, result, run.spec, run.evaluator.protocol(run.spec), step)
+    path = run.measure.write(run.workdir, result, run.evaluator, step)
     host = parallel.unreplicate(state)
-    panels = evaluate.overlays(
-      run.workdir, run.task, host, run.evaluator.source, run.spec, run.config.eval.overlays
-    )
+    panels = run.measure.overlays(run.workdir, run.evaluator, host)
     for number, panel in enumerate(panels):
       run.writers.panel(step, f'{run.config.eval.split}/{number}', panel)
     if run.task.pictures is not None:
-      for name, picture in run.task.pictures(host, run.image_shape).items():
+      for name, picture in run.task.pictures(host, run.feed.image_shape).items():
         run.writers.panel(step, name, np.asarray(picture))
     run.writers.scalars(step, result.scores, split=run.config.eval.split)
     if step == run.config.train.steps:
-      print(evaluate.table(result, run.spec))
-      print(evaluate.whereabouts(path, result, step))
+      print(run.measure.table(result, run.spec))
+      print(run.measure.whereabouts(path, result, step))
   return state, result.scores
 
 
@@ -217,7 +204,7 @@ def _recalibrated(run: Run, state: TrainState, step: int) -> TrainState:
   statistics = parallel.pmapped(run.task.statistics_step, extra=1)
   key = jax.random.key(run.config.seed)
   count, mean = run.config.train.recalibrate, None
-  with contextlib.closing(run.batches(step)) as batches:
+  with contextlib.closing(run.feed.batches(step)) as batches:
     for _ in range(count):
       found = parallel.unreplicate(statistics(state, parallel.shard(next(batches)), key))
       part = jax.tree.map(lambda x: np.asarray(x, np.float64) / count, found)

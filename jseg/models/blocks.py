@@ -120,12 +120,14 @@ class ConvTranspose(nn.Module):
 
 
 class Norm(nn.Module):
-  """Normalisation by name: bn | frozen | batch | gn | none.
+  """Normalisation by name: bn | frozen | fixed | batch | gn | none.
 
   bn: batch statistics in training, over all devices of `axis_name`; the running ones otherwise. They move
     by running = momentum * running + (1 - momentum) * batch (torch counts the momentum from the other end),
     and keep the unbiased variance, as torch's do.
   frozen: the running ones always.
+  fixed: as frozen, and neither scale nor shift has a gradient (Detectron's AffineChannel; what does not move
+    must be left out of weight decay, too: a rate factor of 0 in optim.groups).
   batch: batch statistics in training, those of each image by itself at test, so that a prediction does not
     depend on the images beside it (FC-DenseNet's protocol, which tests images one by one). The running ones
     are kept but not used.
@@ -146,14 +148,14 @@ class Norm(nn.Module):
     """[... c] -> [... c] in `dtype`; statistics and their update are float32.
 
     Raises:
-      ValueError: the kind is none of the five, or the groups do not divide the channels.
+      ValueError: the kind is none of the six, or the groups do not divide the channels.
     """
     if self.kind == 'none':
       return x
     if self.kind == 'gn':
       return GroupNorm(self.groups, self.eps, name='gn')(x.astype(self.dtype))
-    if self.kind not in ('bn', 'frozen', 'batch'):
-      raise ValueError(f"norm '{self.kind}' is unknown; there are: bn, frozen, batch, gn, none")
+    if self.kind not in ('bn', 'frozen', 'fixed', 'batch'):
+      raise ValueError(f"norm '{self.kind}' is unknown; there are: bn, frozen, fixed, batch, gn, none")
     return BatchNorm(self.kind, self.momentum, self.eps, self.axis_name, name='bn')(
       x.astype(self.dtype), train=train
     )
@@ -175,7 +177,9 @@ class BatchNorm(nn.Module):
     bias = self.param('bias', nn.initializers.zeros, shape, jnp.float32)
     mean = self.variable('batch_stats', 'mean', jnp.zeros, shape, jnp.float32)
     var = self.variable('batch_stats', 'var', jnp.ones, shape, jnp.float32)
-    if train and self.kind != 'frozen':
+    if self.kind == 'fixed':
+      scale, bias = jax.lax.stop_gradient((scale, bias))
+    if train and self.kind not in ('frozen', 'fixed'):
       # The axis is bound while training; a network being built runs on one device.
       axis_name = None if self.is_initializing() else self.axis_name
       y, batch_mean, batch_var, n = batch_norm.normalise(x, scale, bias, eps=self.eps, axis_name=axis_name)

@@ -21,8 +21,6 @@ from jseg.models.encoders import vgg
 from jseg.ops import conv, resize
 from jseg.typing import Array, Dtype
 
-_gaussian = nn.initializers.normal(0.01)  # the released filler of all that VGG16 does not have
-
 BRIDGES, RULES = ('vjp', 'layers'), ('squared', 'binary')
 _LEAST = 1e-30  # of a probability, so that its logarithm is finite
 
@@ -32,6 +30,7 @@ class Segmenter(nn.Module):
 
   width: int = 64
   window: int = 7
+  filler: str = 'gaussian'  # a key of deconvnet.FILLERS
   norm: str = 'bn'  # as blocks.Norm
   bn_eps: float = 1e-5
   bn_momentum: float = 0.9
@@ -45,17 +44,18 @@ class Segmenter(nn.Module):
     """The last pool [b h w c], its bridging map and the encoder's dict -> [b H W 2] and maps by name."""
     maps = [self._norm(name)(x, train=train) for name, x in (('pool5', pooled), ('bridge', bridge))]
     x, out = jnp.concatenate(maps, axis=-1), {}
+    fill = deconvnet.FILLERS[self.filler]
     for name, side in (('fc6', self.window), ('fc7', 1)):
       x = blocks.Conv(
-        32 * self.width, (side, side), dtype=self.dtype, kernel_init=_gaussian, name=name
+        32 * self.width, (side, side), dtype=self.dtype, kernel_init=fill, name=name
       )(x)  # fmt: skip
       out[f'{name}_seg'] = x = nn.relu(self._norm(name)(x, train=train))
     c1, c2, c3, c4, c5 = (self.width * n for n in (1, 2, 4, 8, 8))
     x, decoded = deconvnet.Decoder(
       c5, ((c5, c5, c4), (c4, c4, c3), (c3, c3, c2), (c2, c1), (c1, c1)), self.window,
-      self.norm, self.bn_eps, self.bn_momentum, self.dtype, self.axis_name, name='decoder',
+      self.filler, self.norm, self.bn_eps, self.bn_momentum, self.dtype, self.axis_name, name='decoder',
     )(x, encoded, train=train)  # fmt: skip
-    x = blocks.Conv(2, (1, 1), dtype=self.dtype, kernel_init=_gaussian, name='score')(x)
+    x = blocks.Conv(2, (1, 1), dtype=self.dtype, kernel_init=fill, name='score')(x)
     return x.astype(jnp.float32), {**out, **decoded}
 
   def _norm(self, name: str) -> blocks.Norm:
@@ -78,6 +78,7 @@ class Model(nn.Module):
   candidates: int = 0  # classes segmented at test, those of the highest scores; 0: all
   dropout: float = 0.0  # after fc6 and fc7 while scores are learned
   encoder_norm: str = 'none'  # of VGG16, as blocks.Norm; 'bn' to learn it from nothing, unlike the paper
+  filler: str = 'gaussian'  # of all that VGG16 does not have: gaussian | he, see models.deconvnet
   norm: str = 'bn'  # of the segmentation network, as blocks.Norm
   bn_eps: float = 1e-5
   bn_momentum: float = 0.9
@@ -86,7 +87,11 @@ class Model(nn.Module):
 
   def setup(self):
     """Names of the layers; those of the classification network are VGG16's."""
-    for key, value, known in (('bridge', self.bridge, BRIDGES), ('rule', self.rule, RULES)):
+    for key, value, known in (
+      ('bridge', self.bridge, BRIDGES),
+      ('rule', self.rule, RULES),
+      ('filler', self.filler, tuple(deconvnet.FILLERS)),
+    ):
       if value not in known:
         raise ValueError(f"decouplednet: {key} '{value}' is unknown; there are: {', '.join(known)}")
     if self.num_classes < 2 or not 0 <= self.candidates < self.num_classes:
@@ -101,7 +106,7 @@ class Model(nn.Module):
     layer = functools.partial(blocks.Conv, dtype=self.dtype)
     self.fc6 = layer(64 * self.width, (self.window, self.window))
     self.fc7 = layer(64 * self.width, (1, 1))
-    self.score = layer(self.num_classes - 1, (1, 1), kernel_init=_gaussian)
+    self.score = layer(self.num_classes - 1, (1, 1), kernel_init=deconvnet.FILLERS[self.filler])
     self.drop6, self.drop7 = (blocks.Dropout(self.dropout, self.axis_name) for _ in range(2))
     if self.bridge == 'layers':
       back = functools.partial(blocks.ConvTranspose, stride=1, padding=0, dtype=self.dtype)
@@ -109,7 +114,14 @@ class Model(nn.Module):
       self.fc7_back = back(64 * self.width, (1, 1))
       self.fc6_back = back(8 * self.width, (self.window, self.window))
     self.segmenter = Segmenter(
-      self.width, self.window, self.norm, self.bn_eps, self.bn_momentum, self.dtype, self.axis_name
+      self.width,
+      self.window,
+      self.filler,
+      self.norm,
+      self.bn_eps,
+      self.bn_momentum,
+      self.dtype,
+      self.axis_name,
     )
 
   def classify(self, image: Array, *, train: bool) -> tuple[Array, dict[str, Array]]:

@@ -104,7 +104,26 @@ def conv_transpose2d(
     (n - 1) * stride - 2 * padding + k + output_padding
     for n, k in zip(x.shape[1:3], kernel.shape[:2], strict=True)
   )
+  if stride == 1 and math.prod(x.shape[1:3]) <= math.prod(kernel.shape[:2]):
+    return _spread(x, kernel, padding, size)
   return _by_phases(x, kernel, stride, (padding, padding), size)
+
+
+def _spread(x, kernel, padding: int, size: tuple[int, ...]) -> jax.Array:
+  """The transposed convolution at stride 1 by one matrix product, its parts added where they belong.
+
+  For maps smaller than the kernel: a convolution would flip that and multiply mostly the zeros around them.
+  """
+  (b, h, w, cin), (kh, kw, cout, _) = x.shape, kernel.shape
+  wide = jnp.promote_types(x.dtype, jnp.float32)
+  parts = lax.dot_general(
+    x.reshape(-1, cin), kernel.reshape(-1, cin), (((1,), (1,)), ((), ())), preferred_element_type=wide
+  ).reshape(b, h, w, kh, kw, cout)
+  total = 0.0
+  for i, j in np.ndindex(kh, kw):
+    top, left = i - padding, j - padding
+    total = total + _pad(parts[:, :, :, i, j], ((top, size[0] - h - top), (left, size[1] - w - left)))
+  return jnp.asarray(total, x.dtype)
 
 
 def _product(x, kernel) -> jax.Array:

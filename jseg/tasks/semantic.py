@@ -68,7 +68,7 @@ def make(
     spec: the dataset's specification; gives the class weights.
     accumulate, ema: from the optim section.
     scales, flip, window, samples: from the eval section.
-    preprocess: 'unit', 'share', 'imagenet', 'caffe' or 'bgr', see ops.preprocess.
+    preprocess: 'unit', 'share', 'imagenet', 'caffe', 'detectron', 'hha' or 'bgr', see ops.preprocess.
     class_weights: a rule of the spec: 'none', 'median_frequency', 'enet', 'enet_encoder', 'linknet', or a
       list's name: a published one's, or FILE.json#RULE of a file that jseg.dataset --verb=stats wrote. Where
       the dataset states no pixel counts, a run counts those of its training images.

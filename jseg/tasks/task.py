@@ -39,9 +39,10 @@ class Task(NamedTuple):
 
   init(key, image_shape) -> TrainState; image_shape is (h, w, channels).
   train_step(state, batch, key) -> (state, sums); `key` is the run's, the same for every step.
-  eval_step(state, batch) -> sums.
+  eval_step(state, batch) -> sums; of instances what was found in each row of the global batch.
   statistics_step(state, batch, key) -> model_state of this batch alone (BatchNorm recalibration).
-  predict_step(state, image uint8 [b h w 3]) -> {name: array [b ...]}; needs no device axis.
+  predict_step(state, image uint8 [b h w 3]) -> {name: array [b ...]}; needs no device axis. Of instances also
+  the size int32 [b 2] of what is image.
   summarise(sums) -> {name: float}, on the host in float64.
   best: the score by which one checkpoint is better than another (higher).
   pictures(state, image_shape) -> {name: uint8 [h w 3]}: what the state shows by itself; None where nothing.
@@ -51,7 +52,7 @@ class Task(NamedTuple):
   train_step: Callable[[TrainState, Batch, Key], tuple[TrainState, Sums]]
   eval_step: Callable[[TrainState, Batch], Sums]
   statistics_step: Callable[[TrainState, Batch, Key], Any]
-  predict_step: Callable[[TrainState, Array], dict[str, Array]]
+  predict_step: Callable[..., dict[str, Array]]
   summarise: Callable[[Mapping[str, Any]], dict[str, float]]
   best: str
   pictures: Callable[[TrainState, tuple[int, int, int]], dict[str, Array]] | None = None

@@ -1,4 +1,4 @@
-"""What several twins are made of: normalisation, and the encoders VGG16 and ResNet, by our layers' names."""
+"""What several twins are made of, by our layers' names: normalisation, VGG16 and ResNet, a head."""
 
 from typing import Any
 
@@ -39,8 +39,12 @@ def vgg16(
   eps: float = 1e-5,
   momentum: float = 0.9,
   first_padding: int = 1,
+  dropout: float = 0.0,
 ) -> Any:
-  """VGG16's convolutions: image -> five (pooled map, flat places of the maxima, size before the pool)."""
+  """VGG16's convolutions: image -> five (pooled map, flat places of the maxima, map before the pool).
+
+  `dropout` is after the last three pools.
+  """
   from torch import nn
   from torch.nn import functional
 
@@ -55,15 +59,17 @@ def vgg16(
           self.add_module(f'conv{i}_{j}', nn.Conv2d(cin, cout, 3, padding=padding))
           self.add_module(f'norm{i}_{j}', norm(kind, cout, eps, momentum))
           cin = cout
+      self.drop = nn.Dropout(dropout)
 
     def forward(self, x):
       found = []
       for i, count in enumerate(VGG16, start=1):
         for j in range(1, count + 1):
           x = self.get_submodule(f'norm{i}_{j}')(self.get_submodule(f'conv{i}_{j}')(x)).relu_()
-        size = x.shape[2:]
+        before = x
         x, places = functional.max_pool2d(x, 2, 2, ceil_mode=True, return_indices=True)
-        found.append((x, places, size))
+        x = self.drop(x) if i > 2 else x
+        found.append((x, places, before))
       return found
 
   return Encoder()
@@ -114,6 +120,7 @@ def resnet(
   deep: bool = False,
   strided: str = '3x3',
   output_stride: int = 32,
+  contract_dilation: bool = False,
 ) -> Any:
   """A ResNet: image -> its map after the stem's pool, and those of the four stages.
 
@@ -126,6 +133,7 @@ def resnet(
     deep: a stem of three 3x3 convolutions, the last twice as wide.
     strided: '3x3' or '1x1', the convolution of a bottleneck that has the stride.
     output_stride: later stages dilate instead, twice as far each.
+    contract_dilation: the first block of such a stage dilates as far as the stage before it.
   """
   from torch import nn
   from torch.nn import functional
@@ -143,10 +151,11 @@ def resnet(
         cin = cout
       for i, count in enumerate(RESNETS[depth]):
         stride = 1 if i == 0 or 4 * 2**i > output_stride else 2
-        dilation *= 2 if i > 0 and stride == 1 else 1
+        before, dilation = dilation, dilation * (2 if i > 0 and stride == 1 else 1)
         for j in range(count):
           features, step = width * 2**i, stride if j == 0 else 1
-          block = _block(cin, features, bottleneck, step, dilation, strided, kind, momentum)
+          spread = before if j == 0 and contract_dilation else dilation
+          block = _block(cin, features, bottleneck, step, spread, strided, kind, momentum)
           self.add_module(f'stage{i + 1}_{j + 1}', block)
           cin = features * (4 if bottleneck else 1)
 
@@ -162,3 +171,30 @@ def resnet(
       return maps
 
   return Encoder()
+
+
+def head(
+  cin: int,
+  features: int,
+  num_classes: int,
+  dropout: float,
+  norm_kind: str,
+  momentum: float,
+  *,
+  maps: bool = False,
+) -> Any:
+  """A 3x3 convolution with normalisation, ReLU and dropout (of whole maps), and the scores from it."""
+  from torch import nn
+
+  class Head(nn.Module):
+    def __init__(self):
+      super().__init__()
+      self.conv = nn.Conv2d(cin, features, 3, padding=1, bias=False)
+      self.norm = norm(norm_kind, features, momentum=momentum)
+      self.drop = nn.Dropout2d(dropout) if maps else nn.Dropout(dropout)
+      self.score = nn.Conv2d(features, num_classes, 1)
+
+    def forward(self, x):
+      return self.score(self.drop(self.norm(self.conv(x)).relu_()))
+
+  return Head()

@@ -5,26 +5,6 @@ from typing import Any
 from jseg.convert.twins import parts
 
 
-def _head(
-  cin: int, features: int, num_classes: int, dropout: float, maps: bool, norm: str, momentum: float
-) -> Any:
-  """A 3x3 convolution with normalisation, ReLU and dropout, and the scores from it."""
-  from torch import nn
-
-  class Head(nn.Module):
-    def __init__(self):
-      super().__init__()
-      self.conv = nn.Conv2d(cin, features, 3, padding=1, bias=False)
-      self.norm = parts.norm(norm, features, momentum=momentum)
-      self.drop = nn.Dropout2d(dropout) if maps else nn.Dropout(dropout)
-      self.score = nn.Conv2d(features, num_classes, 1)
-
-    def forward(self, x):
-      return self.score(self.drop(self.norm(self.conv(x)).relu_()))
-
-  return Head()
-
-
 def pspnet(
   channels: int,
   num_classes: int,
@@ -54,10 +34,10 @@ def pspnet(
       for bins in (1, 2, 3, 6):
         self.add_module(f'pool{bins}', nn.Conv2d(32 * width, 8 * width, 1, bias=False))
         self.add_module(f'pool{bins}_norm', parts.norm(norm, 8 * width, momentum=bn_momentum))
-      rest = num_classes, dropout, dropout_maps, norm, bn_momentum
-      self.head = _head(64 * width, 8 * width, *rest)
+      rest = num_classes, dropout, norm, bn_momentum
+      self.head = parts.head(64 * width, 8 * width, *rest, maps=dropout_maps)
       if aux:
-        self.aux = _head(16 * width, 4 * width, *rest)
+        self.aux = parts.head(16 * width, 4 * width, *rest, maps=dropout_maps)
 
     def forward(self, image):
       h, w = image.shape[2:]

@@ -76,8 +76,8 @@ def segnet(
       stages = self.encoder(image)
       x = stages[-1][0]
       for i in range(5, 0, -1):
-        _, places, size = stages[i - 1]
-        x = functional.max_unpool2d(x, places, 2, 2, output_size=size)
+        _, places, before = stages[i - 1]
+        x = functional.max_unpool2d(x, places, 2, 2, output_size=before.shape[2:])
         for j in range(parts.VGG16[i - 1], 0, -1):
           if i == j == 1:
             break

@@ -70,6 +70,18 @@ SPEC = spec.DatasetSpec(
   split_sizes=_SIZES,
   owners=_OWNERS,
   folder='coco',
+  owner_ids=(0, *CATEGORIES),
+)
+
+SPEC_PERSON = spec.DatasetSpec(
+  name='coco',
+  protocol='cocoperson2',
+  classes=('background', 'person'),
+  palette=SPEC.palette[:2],
+  raw_void=(255,),
+  split_sizes=_SIZES,
+  owners=_OWNERS,
+  folder='coco',
 )
 
 SPEC_VOC = spec.DatasetSpec(
@@ -85,24 +97,25 @@ SPEC_VOC = spec.DatasetSpec(
 
 
 def spec_of(classes: int = 81) -> spec.DatasetSpec:
-  """The specification of one of the two protocols.
+  """The specification of one of the three protocols.
 
   Raises:
     ValueError: there is no such protocol.
   """
-  return spec.by_classes(SPEC, SPEC_VOC, classes=classes)
+  return spec.by_classes(SPEC, SPEC_VOC, SPEC_PERSON, classes=classes)
 
 
 def open_split(
   split: str, *, source: str = '', directory: str = '', classes: int = 81, instances: bool = False
 ) -> spec.Source:
-  """A split of COCO, prepared first if need be; one copy serves both protocols.
+  """A split of COCO, prepared first if need be; one copy serves all protocols.
 
   Args:
     split: 'train', 'val', 'train2014', 'val2014' or 'trainvoc', see above.
     source: the folder with annotations/ and the images' folders; empty: use the copy that is prepared.
     directory: where the copy lives; empty: $JSEG_DATA, else ~/.cache/jseg.
-    classes: 81, or 21: those of VOC, drawn as torchvision draws them (jseg.data.coco_instances.labels_apart).
+    classes: 81, or 21: those of VOC, drawn as torchvision draws them (jseg.data.coco_instances.labels_apart),
+      or 2: persons and all else, for their keypoints.
     instances: examples also hold boxes, classes, crowd, areas, masks, keypoints, annotation_ids and image_id,
       as jseg.data.coco_instances.example gives them: every annotation, none corrected.
 
@@ -117,6 +130,8 @@ def open_split(
   examples = prepare.open_split(
     SPEC, split, splits=SPLITS, scan=scan, source=source, directory=directory, objects=reader
   )
+  if chosen is SPEC_PERSON:
+    return coco_instances.Persons(examples)
   return examples if chosen is SPEC else coco_instances.Apart(examples, TO_VOC)
 
 

@@ -1,4 +1,4 @@
-"""NYU Depth v2 with 40 classes (or 13), colour images only, 480x640: 795 / 654 images.
+"""NYU Depth v2 with 40 classes (or 13), colour images, 480x640: 795 / 654 images.
 
 Silberman et al. 2012; 40 classes of Gupta et al. 2013, which FCN and its successors measure; 13 classes of
 Couprie et al. 2013. Two sources are understood:
@@ -8,6 +8,8 @@ Couprie et al. 2013. Two sources are understood:
              `gupta_train` and `gupta_val` are each alone, to choose by without looking at the test set.
   the owners' files, in one folder: nyu_depth_v2_labeled.mat, splits.mat, and classMapping40.mat, which
              turns their 894 classes into the 40. Needs h5py: pip install -e '.[nyud]'.
+
+The same views as networks see their depth: `nyudv2_depth` and `nyudv2_hha`.
 """
 
 import functools
@@ -15,7 +17,7 @@ import pathlib
 
 import numpy as np
 
-from jseg.data import labels, layout, matlab, prepare, records, spec, verify
+from jseg.data import depths, labels, layout, matlab, prepare, records, spec, verify
 
 SPLITS = ('train', 'test', 'gupta_train', 'gupta_val')
 
@@ -152,34 +154,52 @@ def scan(source: str) -> verify.Scan:
   Raises:
     ValueError: it is neither, or h5py is needed and absent.
   """
+  return scan_seen(SPEC, source, 'images')
+
+
+def scan_seen(dataset: spec.DatasetSpec, source: str, seen: str) -> verify.Scan:
+  """As `scan`, of what is `seen` of a view: 'images', 'depth' or 'hha', as the folders in data/ are called.
+
+  Raises:
+    ValueError: it is neither, or h5py is needed and absent.
+  """
   root = pathlib.Path(source).expanduser().absolute()
-  return _scan_owners(root) if (root / _LABELED).is_file() else _scan_fcn(source)
+  owners = (root / _LABELED).is_file()
+  return _scan_owners(dataset, root, seen) if owners else _scan_fcn(dataset, source, seen)
 
 
-def _scan_fcn(source: str) -> verify.Scan:
+def _scan_fcn(dataset: spec.DatasetSpec, source: str, seen: str) -> verify.Scan:
   lists = {'gupta_train': 'train.txt', 'gupta_val': 'val.txt', 'test': 'test.txt'}
-  root = layout.folder(SPEC, source, ['data/images', 'segmentation', *lists.values()])
+  root = layout.folder(dataset, source, [f'data/{seen}', 'segmentation', *lists.values()])
   pairs, problems = {}, []
   for split, name in lists.items():
     where, faults = layout.listed(root / name)
     problems += faults
-    pairs[split], faults = layout.paired(
+    found, faults = layout.paired(
       where,
-      lambda name: root / 'data' / 'images' / f'img_{name}.png',
+      lambda name: root / 'data' / seen / f'img_{name}.png',
       lambda name: root / 'segmentation' / f'img_{name}.mat',
       entry='segmentation',
       where=where,
     )
     problems += faults
+    if seen == 'depth':
+      found = [pair._replace(read=functools.partial(_read_depth, pair.image, pair.mask)) for pair in found]
+    pairs[split] = found
   splits = {'train': 'gupta_train+gupta_val', **{split: split for split in lists}}
   return layout.scanned(pairs, problems, splits, root)
+
+
+def _read_depth(path: pathlib.Path, mask: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
+  """The logarithm of FCN's depth map, which is in millimetres, and its mask."""
+  return depths.logarithm(depths.read(path)), matlab.read_index(mask, 'segmentation')
 
 
 _LABELED = 'nyu_depth_v2_labeled.mat'
 
 
-def _scan_owners(root: pathlib.Path) -> verify.Scan:
-  layout.folder(SPEC, str(root), [_LABELED, 'splits.mat', 'classMapping40.mat'])
+def _scan_owners(dataset: spec.DatasetSpec, root: pathlib.Path, seen: str) -> verify.Scan:
+  layout.folder(dataset, str(root), [_LABELED, 'splits.mat', 'classMapping40.mat'])
   matlab.need_hdf5(root / _LABELED, 'nyud')
   to_40 = matlab.read_numbers(root / 'classMapping40.mat', 'mapClass')
   if len(to_40) != 894 or not set(to_40) <= set(range(1, 41)):
@@ -192,16 +212,23 @@ def _scan_owners(root: pathlib.Path) -> verify.Scan:
         f'img_{number:04d}',
         root / _LABELED,
         root / _LABELED,
-        read=functools.partial(_read_frame, root / _LABELED, number, table),
+        read=functools.partial(_read_frame, root / _LABELED, number, table, seen),
       )
       for number in matlab.read_numbers(root / 'splits.mat', entry)
     ]
   return layout.scanned(pairs, [], {'train': 'train', 'test': 'test'}, root)
 
 
-def _read_frame(path: pathlib.Path, number: int, table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-  """Image and mask (0..40) of frame `number`, from 1; MATLAB's axes lie in HDF5 the other way round."""
-  image = matlab.read_frame(path, 'images', number - 1).transpose(2, 1, 0)
+def _read_frame(
+  path: pathlib.Path, number: int, table: np.ndarray, seen: str
+) -> tuple[np.ndarray, np.ndarray]:
+  """What is seen in frame `number`, from 1, and its mask 0..40; in HDF5 MATLAB's axes are reversed."""
+  if seen == 'images':
+    image = matlab.read_frame(path, 'images', number - 1).transpose(2, 1, 0)
+  else:
+    image = {'depth': depths.logarithm, 'hha': depths.hha}[seen](
+      matlab.read_frame(path, 'depths', number - 1).T
+    )
   raw = matlab.read_frame(path, 'labels', number - 1).T
   if raw.max() >= len(table):
     raise ValueError(f'{path}: frame {number} has label {raw.max()}; known are 0..{len(table) - 1}')

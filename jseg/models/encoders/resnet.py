@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import jax.numpy as jnp
 from flax import linen as nn
+from jax import lax
 
 from jseg.models import blocks
 from jseg.ops import pool
@@ -75,6 +76,10 @@ class Encoder(nn.Module):
   strided: str = '3x3'  # 3x3 | 1x1: a bottleneck's convolution that has the stride
   output_stride: int = 32  # 32 | 16 | 8
   contract_dilation: bool = False  # a stage's first block keeps the dilation before it, as torchvision does
+  dilate: bool = True  # strides that `output_stride` takes away become dilations
+  freeze_at: int = (
+    0  # no gradient to the stem (1) and the stages before number freeze_at, as Detectron counts
+  )
   remat: bool = False  # compute blocks again in the backward pass: less memory, a third more time
   dtype: Dtype = jnp.float32
   axis_name: str | None = None
@@ -92,38 +97,39 @@ class Encoder(nn.Module):
     return (first, *(last * self.width * 2**i for i in range(4)))
 
   @nn.compact
-  def __call__(self, image: Array, *, train: bool) -> tuple[tuple[Array, ...], dict[str, Array]]:
+  def __call__(
+    self, image: Array, *, train: bool, first: int = 0, last: int = 4
+  ) -> tuple[tuple[Array, ...], dict[str, Array]]:
     """image [b h w c], any size -> maps (c1 .. c5) at `strides`, shallow to deep, and {'pool'}.
 
     c1 comes before the stem's pool, `pool` after it.
+
+    Args:
+      image: of the network, or with `first` > 0 the map of stage `first`, from which the rest goes on.
+      train: as in blocks.Norm.
+      first: stages not run before those that are; with any, the stem is not run either.
+      last: the last stage that is run; maps are those of the stem and the stages that are run.
 
     Raises:
       ValueError: the depth has no ResNet, another option is unknown, or the image too small for stem='caffe'.
     """
     self._check(image)
-    # The released ResNet-50 alone has a bias in its first convolution.
-    biased = self.stem == 'caffe' and self.depth == 50
     conv = functools.partial(blocks.Conv, use_bias=False, dtype=self.dtype, kernel_init=_fan_out)
     norm = functools.partial(
       blocks.Norm, self.norm, self.bn_momentum, self.bn_eps, self.axis_name, self.dtype
     )
-    if self.stem == 'deep':
-      x = image
-      for i, times in enumerate((1, 1, 2), start=1):
-        x = conv(times * self.width, stride=2 if i == 1 else 1, padding=1, name=f'conv{i}')(x)
-        x = nn.relu(norm(name=f'norm{i}')(x, train=train))
-    else:
-      x = conv(self.width, (7, 7), stride=2, padding=3, use_bias=biased, name='conv1')(image)
-      x = nn.relu(norm(name='norm1')(x, train=train))
-    features = [x]
-    unpadded = self.stem == 'caffe'
-    x = pool.max_pool(x, kernel=3, stride=2, padding=0 if unpadded else 1, ceil_mode=unpadded)
-    out = {'pool': x}
+    features, out, x = [], {}, image
+    if first == 0:
+      c1 = self._stem(image, conv, norm, train)
+      unpadded = self.stem == 'caffe'
+      x = pool.max_pool(c1, kernel=3, stride=2, padding=0 if unpadded else 1, ceil_mode=unpadded)
+      x = lax.stop_gradient(x) if self.freeze_at > 0 else x
+      features, out = [c1], {'pool': x}
     dilation = 1
-    for i, count in enumerate(STAGES[self.depth]):
+    for i, count in enumerate(STAGES[self.depth][:last]):
       stride = 1 if i == 0 or 4 * 2**i > self.output_stride else 2
-      before, dilation = dilation, dilation * (2 if i > 0 and stride == 1 else 1)
-      for j in range(count):
+      before, dilation = dilation, dilation * (2 if i > 0 and stride == 1 and self.dilate else 1)
+      for j in range(count if i >= first else 0):
         block = Block(
           self.width * 2**i,
           self.depth >= _BOTTLENECK,
@@ -135,8 +141,23 @@ class Encoder(nn.Module):
           name=f'stage{i + 1}_{j + 1}',
         )
         x = blocks.run(block, x, train=train, remat=self.remat, axis_name=self.axis_name)
-      features.append(x)
+      if i >= first:
+        x = lax.stop_gradient(x) if i + 1 < self.freeze_at else x
+        features.append(x)
     return tuple(features), out
+
+  def _stem(self, image: Array, conv: Callable, norm: Callable, train: bool) -> Array:
+    """c1."""
+    x = image
+    if self.stem == 'deep':
+      for i, times in enumerate((1, 1, 2), start=1):
+        x = conv(times * self.width, stride=2 if i == 1 else 1, padding=1, name=f'conv{i}')(x)
+        x = nn.relu(norm(name=f'norm{i}')(x, train=train))
+      return x
+    # The released ResNet-50 alone has a bias in its first convolution.
+    biased = self.stem == 'caffe' and self.depth == 50
+    x = conv(self.width, (7, 7), stride=2, padding=3, use_bias=biased, name='conv1')(image)
+    return nn.relu(norm(name='norm1')(x, train=train))
 
   def _check(self, image: Array) -> None:
     """Raises the ValueErrors of __call__."""
