@@ -13,7 +13,8 @@ def get_config(arg: str = ''):
   """See the module's docstring."""
   config = base.get_config()
   config.model = base.section(
-    name='decouplednet', width=16, window=1, encoder_norm='bn', filler='he', candidates=0, rule='squared', threshold=0.5
+    name='decouplednet', width=16, window=1, encoder_norm='bn', filler='he', candidates=0, rule='squared',
+    threshold=0.5,
   )  # fmt: skip
   config.task = base.section(name='decoupled', stage='segment', preprocess='unit', query='class')
   config.data.name = 'shapes'
