@@ -2,6 +2,7 @@
 
 import colorsys
 from collections.abc import Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -19,7 +20,7 @@ SKELETONS = {
   5: ((0, 1), (0, 2), (0, 3), (0, 4)),
 }  # fmt: skip
 _OPACITY = 0.45
-_LETTERS = 13  # pixels
+_LETTERS = 8, 34  # the least height of letters in pixels; so many of them are as high as the picture
 _GOLDEN = 0.618033988749895  # turns of the colour circle by which neighbours differ
 
 
@@ -47,7 +48,10 @@ def instances(
     if found.masks is not None:
       _paint(canvas, found.masks[i], colour(int(i)))
   picture = Image.fromarray(canvas)
-  draw, font = ImageDraw.Draw(picture), ImageFont.load_default(_LETTERS)
+  draw, font = (
+    ImageDraw.Draw(picture),
+    ImageFont.load_default(max(_LETTERS[0], image.shape[0] // _LETTERS[1])),
+  )
   for i in chosen[::-1]:
     x0, y0, x1, y1 = map(float, found.boxes[i])
     if x1 < x0 or y1 < y0:
@@ -83,14 +87,14 @@ def _skeleton(draw: ImageDraw.ImageDraw, places: np.ndarray, shown: np.ndarray) 
 
 def _label(
   draw: ImageDraw.ImageDraw,
-  font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
+  font: Any,
   text: str,
   box: np.ndarray,
   paint: tuple[int, int, int],
   size: tuple[int, int],
 ) -> None:
   """A text on its colour at the box's upper left corner, moved into the picture."""
-  width, height = font.getlength(text) + 4, _LETTERS + 3
+  width, height = font.getlength(text) + 4, sum(font.getmetrics())
   x = max(0.0, min(float(box[0]), size[0] - width))
   y = max(0.0, min(float(box[1]) - height, size[1] - height))
   draw.rectangle((x, y, x + width, y + height), fill=paint)
