@@ -178,6 +178,8 @@ def _quick_instances(config: ml_collections.ConfigDict, size: int) -> ml_collect
   """What is left to shrink where instances are learned; `shapes` have five keypoints."""
   with config.unlocked():
     config.task.update(proposals=(100, 30), test_proposals=(100, 30), box_count=16, detections=10)
+    if config.model.norm == 'fixed':
+      config.model.norm = 'gn'  # constants belong to weights that were learned
     if 'keypoints' in config.model:
       config.model.keypoints = 5
   config.data.crop = ()

@@ -4,9 +4,9 @@
   python -m jseg.benchmark --config=configs/segnet_basic_camvid.py --size=360,480 --batch_size=1 --what=train
   python -m jseg.benchmark --config=configs/unet_camvid.py --size=176,240 --batch_size=2 --reference=torch
 
-The steps are those of a run, on random images and labels; with --reference=torch the same network in eager
-PyTorch, from the same weights, takes turns with ours, and both optimise by plain SGD. Prints a table and,
-last, the same figures as one line of JSON.
+The steps are those of a run, on random images and labels, or instances; with --reference=torch the same
+network in eager PyTorch, from the same weights, takes turns with ours, and both optimise by plain SGD. Prints
+a table and, last, the same figures as one line of JSON.
 """
 
 import contextlib
@@ -27,7 +27,6 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from jseg.convert import torch_twins
-from jseg.data import augment, mixture
 from jseg.engine import parallel, resolve, workdirs
 from jseg.ops import preprocess
 from jseg.typing import Batch, Config
@@ -111,21 +110,11 @@ def _plain_sgd(config: Config) -> None:
 def _size(config: Config, size: tuple[int, ...]) -> tuple[int, ...]:
   if size and (len(size) != 2 or min(size) < 1):
     raise ValueError(f'--size is {",".join(map(str, size))}; it must be height,width in pixels')
-  return size or resolve.as_tuple(config.data.crop) or _source(config)[0]['image'].shape[:2]
+  return size or resolve.measuring(config).image_size(config) or _source(config)[0]['image'].shape[:2]
 
 
 def _source(config: Config) -> Any:
   return resolve.train_source(config)
-
-
-def _random_batch(size: int, shape: tuple[int, ...], num_classes: int) -> Batch:
-  rng = np.random.default_rng(0)
-  return {
-    'image': rng.integers(0, 256, (size, *shape), dtype=np.uint8),
-    'labels': rng.integers(0, num_classes, (size, *shape[:2]), dtype=np.uint8),
-    'valid': np.ones(size, bool),
-    'index': np.arange(size, dtype=np.int32),
-  }
 
 
 def _steps(
@@ -139,10 +128,8 @@ def _steps(
   spec = resolve.training_spec(config)
   task = resolve.task(config, spec, shape)
   # Rows of this process; every process measures its own share of the global batch.
-  batch = _random_batch(config.data.batch_size // jax.process_count(), shape, spec.num_classes)
-  if rest := config.data.rest_batch_size // jax.process_count():
-    tags = {'tags': np.ones((rest, spec.num_classes), bool)}
-    batch |= mixture.beside(_random_batch(rest, shape, spec.num_classes) | tags)
+  rows = config.data.batch_size // jax.process_count()
+  batch = resolve.measuring(config).random_batch(config, rows, shape, spec.num_classes)
   init = jax.jit(lambda key: task.init(key, shape), compiler_options={'xla_backend_optimization_level': 0})
   host = jax.device_get(init(jax.random.key(config.seed)))
   theirs = _torch_steps(config, spec, host.params, batch) if reference else {}
@@ -268,19 +255,7 @@ def _figures(times: Mapping[str, list[float]], batch_size: int) -> dict[str, flo
 
 def _data(config: Config, repeats: int) -> dict[str, float]:
   """The pipeline alone, at the config's own crop: reading, augmenting and batching, `repeats` batches."""
-  change = resolve.construct(
-    augment.Augment, 'augment', resolve.options(config.augment), crop=resolve.as_tuple(config.data.crop)
-  )
-  batches = mixture.train_batches(
-    _source(config),
-    seed=config.seed,
-    batch_size=config.data.batch_size,
-    augment=change,
-    process_index=jax.process_index(),
-    process_count=jax.process_count(),
-    threads=config.data.threads,
-    prefetch=config.data.prefetch,
-  )
+  batches = resolve.measuring(config).feed(config, _source(config)).batches(0)
   with contextlib.closing(batches):
     # What was read ahead while nobody waited says nothing about the rate.
     for _ in range(1 + -(-config.data.prefetch // config.data.batch_size)):

@@ -33,6 +33,14 @@ FEW = {
 }  # fmt: skip
 
 
+@pytest.fixture(autouse=True, scope='module')
+def _compiled_fast():
+  """These programs are large and run a few times: compiling them is what takes long."""
+  jax.config.update('jax_disable_most_optimizations', True)
+  yield
+  jax.config.update('jax_disable_most_optimizations', False)
+
+
 def make(**options):
   chosen = {'accumulate': 1, 'ema': 0.0, **PROTOCOL, 'preprocess': 'unit', **FEW, **options}
   tx = optax.chain(optax.add_decayed_weights(1e-3), optax.sgd(0.02, momentum=0.9))

@@ -43,13 +43,36 @@ def reading(config: Config) -> dict[str, Any]:
   }
 
 
+def image_size(config: Config) -> tuple[int, ...]:
+  """(height, width) of training images in pixels; () if they are as the split has them."""
+  return resolve.as_tuple(config.data.crop)
+
+
+def random_batch(config: Config, rows: int, shape: tuple[int, ...], num_classes: int) -> Batch:
+  """A batch as `feed` gives them, of images (h, w, channels) of noise: what steps are timed with."""
+  rng = np.random.default_rng(0)
+
+  def noise(rows: int) -> Batch:
+    return {
+      'image': rng.integers(0, 256, (rows, *shape), dtype=np.uint8),
+      'labels': rng.integers(0, num_classes, (rows, *shape[:2]), dtype=np.uint8),
+      'valid': np.ones(rows, bool),
+      'index': np.arange(rows, dtype=np.int32),
+    }
+
+  batch = noise(rows)
+  if rest := config.data.rest_batch_size // jax.process_count():
+    batch |= mixture.beside(noise(rest) | {'tags': np.ones((rest, num_classes), bool)})
+  return batch
+
+
 def feed(config: Config, source: Any) -> Feed:
   """Batches of a split with its labels, of the config's crops.
 
   Raises:
     ValueError: an option of `augment` does not exist or is out of range.
   """
-  crop = resolve.as_tuple(config.data.crop)
+  crop = image_size(config)
   change = resolve.construct(augment.Augment, 'augment', resolve.options(config.augment), crop=crop)
   first = source[0]['image'].shape
 

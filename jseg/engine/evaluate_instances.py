@@ -20,6 +20,7 @@ from jseg.tasks import detection_metrics, instance
 from jseg.tasks.task import Task, TrainState
 from jseg.typing import Batch, Config
 
+_OBJECTS = 10  # of an image of noise
 SHOWN = 0.5  # least score of what is drawn
 
 
@@ -32,6 +33,46 @@ def layout(config: Config) -> buckets.Layout:
   return resolve.construct(buckets.Layout, 'instances', resolve.options(config.instances))
 
 
+def image_size(config: Config) -> tuple[int, ...]:
+  """(height, width) of the first bucket in pixels."""
+  return layout(config).buckets[0]
+
+
+def random_batch(config: Config, rows: int, shape: tuple[int, ...], num_classes: int) -> Batch:
+  """A batch as `feed` gives them, of images (h, w, channels) of noise with objects of all sizes."""
+  rng, most = np.random.default_rng(0), layout(config).most
+  (height, width), number = shape[:2], min(most, _OBJECTS)
+  corners = rng.uniform(0, 1, (rows, most, 2, 2)) * (width, height)
+  boxes = np.concatenate([corners.min(2), corners.max(2)], axis=2).astype(np.float32)
+  y, x = np.mgrid[:height, :width]
+  masks = np.zeros((rows, most, height, width // 8), np.uint8)
+  for row, i in np.ndindex(rows, number):
+    x0, y0, x1, y1 = boxes[row, i]
+    masks[row, i] = np.packbits((x >= x0) & (x < x1) & (y >= y0) & (y < y1), axis=1)
+  batch = {
+    'image': rng.integers(0, 256, (rows, *shape), dtype=np.uint8),
+    'size': np.tile(np.array([height, width], np.int32), (rows, 1)),
+    'valid': np.ones(rows, bool),
+    'index': np.arange(rows, dtype=np.int32),
+    'boxes': boxes,
+    'classes': rng.integers(1, num_classes, (rows, most)).astype(np.int32),
+    'object_valid': np.tile(np.arange(most) < number, (rows, 1)),
+    'crowd': np.zeros((rows, most), bool),
+    'masks': masks,
+  }
+  if points := _points(config):
+    sides = (boxes[..., 2:] - boxes[..., :2])[:, :, None]
+    places = boxes[:, :, None, :2] + rng.uniform(0, 1, (rows, most, points, 2)) * sides
+    seen = np.full((*places.shape[:3], 1), 2)
+    batch['keypoints'] = np.concatenate([places, seen], axis=3).astype(np.float32)
+  return batch
+
+
+def _points(config: Config) -> int:
+  """Keypoints that an object of the config's network has."""
+  return config.model.keypoints if 'keypoints' in config.model else 0
+
+
 def feed(config: Config, source: Any) -> Feed:
   """Batches of a split with its instances, see instance_batches.train_batches; the first bucket is the shape.
 
@@ -42,7 +83,7 @@ def feed(config: Config, source: Any) -> Feed:
   crop = resolve.as_tuple(config.data.crop)
   change = resolve.construct(augment.Augment, 'augment', resolve.options(config.augment), crop=crop)
   chosen = layout(config)
-  points = config.model.keypoints if 'keypoints' in config.model else 0
+  points = _points(config)
   first = source[0]
   extents.learnable(first)  # says so if it has none
   there = first['keypoints'].shape[1] if 'keypoints' in first else 0

@@ -131,8 +131,8 @@ def task(config: Config, spec: Any, image_shape: tuple[int, int, int]) -> Task:
 def measuring(config: Config) -> ModuleType:
   """The file of jseg/engine that batches and measures what the config's task learns.
 
-  That is evaluate, or what the task's file names as MEASURED_BY. Each has feed, Evaluator, table,
-  whereabouts, write and overlays.
+  That is evaluate, or what the task's file names as MEASURED_BY. Each has feed, image_size, random_batch,
+  Evaluator, table, whereabouts, write and overlays.
   """
   found = module('task', config.task.name)
   name = found.MEASURED_BY if hasattr(found, 'MEASURED_BY') else 'evaluate'

@@ -1,11 +1,10 @@
 """Convolution and transposed convolution with explicit integer padding, as torch counts it.
 
 Three departures from the plain XLA form, all of the same result:
-- 1x1 kernels are a matrix product.
-- A transposed convolution is one small convolution per output phase, then an interleave: no zeros
-  are inserted and none multiplied. So is the input gradient of a strided convolution on CPU.
-- On CPU the kernel gradient is a scan over rows with one matrix product each: XLA runs its own form
-  of it at a tenth of the machine's speed there.
+- 1x1 kernels are a matrix product; so is a transposed convolution of a map smaller than its kernel.
+- Other transposed ones are a small convolution per output phase, then an interleave: no zeros are inserted and
+  none multiplied. So is the input gradient of a strided convolution on CPU.
+- On CPU the kernel gradient is a scan over rows with one product each; XLA's form has a tenth of the speed.
 """
 
 import functools
@@ -56,8 +55,8 @@ def conv2d(
   Returns:
     [b h' w' cout] with h' = (h + top + bottom - dilation * (kh - 1) - 1) // stride + 1.
   """
-  x, kernel = jnp.asarray(x), jnp.asarray(kernel)
-  x, inner = split_padding(x, kernel.shape[:2], padding, dilation)
+  kernel = jnp.asarray(kernel)
+  x, inner = split_padding(jnp.asarray(x), kernel.shape[:2], padding, dilation)
   if groups != 1:
     return plain(x, kernel, stride, inner, dilation, groups)
   if kernel.shape[:2] == (1, 1):
@@ -100,10 +99,8 @@ def conv_transpose2d(
   if (dilation, groups) != (1, 1):  # rare: no phases, but the stride's zeros
     y = _transposed(x, kernel, stride, dilation, groups)
     return _pad(y, ((-padding, output_padding - padding),) * 2)
-  size = tuple(
-    (n - 1) * stride - 2 * padding + k + output_padding
-    for n, k in zip(x.shape[1:3], kernel.shape[:2], strict=True)
-  )
+  sides = zip(x.shape[1:3], kernel.shape[:2], strict=True)
+  size = tuple((n - 1) * stride - 2 * padding + k + output_padding for n, k in sides)
   if stride == 1 and math.prod(x.shape[1:3]) <= math.prod(kernel.shape[:2]):
     return _spread(x, kernel, padding, size)
   return _by_phases(x, kernel, stride, (padding, padding), size)
@@ -112,7 +109,7 @@ def conv_transpose2d(
 def _spread(x, kernel, padding: int, size: tuple[int, ...]) -> jax.Array:
   """The transposed convolution at stride 1 by one matrix product, its parts added where they belong.
 
-  For maps smaller than the kernel: a convolution would flip that and multiply mostly the zeros around them.
+  For maps smaller than the kernel: a convolution flips that and multiplies mostly the zeros around them.
   """
   (b, h, w, cin), (kh, kw, cout, _) = x.shape, kernel.shape
   wide = jnp.promote_types(x.dtype, jnp.float32)
@@ -121,8 +118,8 @@ def _spread(x, kernel, padding: int, size: tuple[int, ...]) -> jax.Array:
   ).reshape(b, h, w, kh, kw, cout)
   total = 0.0
   for i, j in np.ndindex(kh, kw):
-    top, left = i - padding, j - padding
-    total = total + _pad(parts[:, :, :, i, j], ((top, size[0] - h - top), (left, size[1] - w - left)))
+    ends = zip((i - padding, j - padding), size, (h, w), strict=True)
+    total = total + _pad(parts[:, :, :, i, j], tuple((low, end - n - low) for low, end, n in ends))
   return jnp.asarray(total, x.dtype)
 
 

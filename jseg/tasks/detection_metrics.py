@@ -18,9 +18,8 @@ KINDS = {'box': 'bbox', 'mask': 'segm', 'keypoint': 'keypoints'}
 _AREAS = ('ap', 'ap50', 'ap75', 'ap_small', 'ap_medium', 'ap_large')
 _RECALLS = ('ar1', 'ar10', 'ar100', 'ar_small', 'ar_medium', 'ar_large')
 _POINTS = ('ap', 'ap50', 'ap75', 'ap_medium', 'ap_large', 'ar', 'ar50', 'ar75', 'ar_medium', 'ar_large')
-_SPREAD = (
-  0.05  # of keypoints that are not COCO's 17, as a share of the object's size; theirs are 0.025 to 0.107
-)
+# Of keypoints that are not COCO's 17, as a share of the object's size; theirs are 0.025 to 0.107.
+_SPREAD = 0.05
 
 
 def need_pycocotools() -> None:
