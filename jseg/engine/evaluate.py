@@ -86,7 +86,7 @@ def feed(config: Config, source: Any) -> Feed:
       **reading(config),
     )
 
-  return Feed((*crop, first[2]) if crop else first, batches)
+  return Feed((crop[0], crop[1], first[2]) if crop else first, batches)
 
 
 @dataclasses.dataclass(frozen=True)

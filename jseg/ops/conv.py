@@ -2,8 +2,8 @@
 
 Three departures from the plain XLA form, all of the same result:
 - 1x1 kernels are a matrix product; so is a transposed convolution of a map smaller than its kernel.
-- Other transposed ones are a small convolution per output phase, then an interleave: no zeros are inserted and
-  none multiplied. So is the input gradient of a strided convolution on CPU.
+- Other transposed ones are a small convolution per output phase, then an interleave: no zeros are inserted
+  and none multiplied. So is the input gradient of a strided convolution on CPU.
 - On CPU the kernel gradient is a scan over rows with one product each; XLA's form has a tenth of the speed.
 """
 
