@@ -177,6 +177,17 @@ def test_pictures_show_boxes_masks_points_and_names():
   np.testing.assert_array_equal(drawing.instances(image, empty, ('background', 'disc')), image)
 
 
+def test_small_pictures_are_enlarged():
+  source = shapes.open_split('val', size=40, val=1)
+  found = detections.truth(source[0])
+  image, larger = drawing.enlarged(source[0]['image'], found, side=100)
+  assert image.shape == (80, 80, 3) and larger.masks.shape[1:] == (80, 80)
+  np.testing.assert_array_equal(larger.masks[:, ::2, 1::2], found.masks)
+  np.testing.assert_array_equal(larger.boxes, 2 * found.boxes)
+  np.testing.assert_array_equal(larger.keypoints[..., 2], found.keypoints[..., 2])
+  assert drawing.enlarged(np.zeros((90, 400, 3), np.uint8), found)[0].shape == (90, 400, 3)
+
+
 def test_skeletons_join_points_that_exist():
   for number, lines in drawing.SKELETONS.items():
     assert {i for line in lines for i in line} <= set(range(number))
