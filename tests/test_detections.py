@@ -50,9 +50,8 @@ def test_the_truth_of_coco_scores_one(split, tmp_path):
   scores, by_class = detection_metrics.average_precision(truth, json.loads(json.dumps(results)), KINDS)
   for kind in KINDS:
     assert scores[f'{kind}_ap'] == scores[f'{kind}_ap50'] == scores[f'{kind}_ap75'] == 1.0
-    assert set(np.unique(list(by_class[kind].values()))) <= {1.0} | {
-      v for v in by_class[kind].values() if v != v
-    }
+    known = np.array([value for value in by_class[kind].values() if not np.isnan(value)])
+    assert len(known) and abs(known - 1).max() < 1e-12
   assert detection_metrics.names(KINDS) == list(scores)
 
   # The same as the owners' own reading of their own files, to the last bit.
