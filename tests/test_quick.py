@@ -42,6 +42,29 @@ def test_quick(config, tmp_path):
   assert done.returncode == 0, done.stderr
   assert 'mean iu' in done.stdout or 'box AP' in done.stdout
   assert np.isfinite([line['loss'] for line in runs.scalars(tmp_path)]).all()
+  if 'box AP' in done.stdout:
+    check_instances_of_photos(tmp_path)
+
+
+def check_instances_of_photos(workdir):
+  """A picture and a JSON for every photo, at its own size."""
+  photos, output = workdir / 'photos', workdir / 'out'
+  photos.mkdir()
+  Image.fromarray(np.random.default_rng(0).integers(0, 256, (70, 45, 3)).astype(np.uint8)).save(
+    photos / 'a.png'
+  )
+  flags = (f'--workdir={workdir}', f'--images={photos}', f'--output={output}')
+  done = door('predict', *flags, '--checkpoint=latest', '--score=0.0')
+  assert done.returncode == 0, done.stderr
+  assert '1/1 a.png 45x70: ' in done.stdout
+  with Image.open(output / 'a_overlay.png') as picture:
+    assert picture.size == (45, 70)
+  written = json.loads((output / 'a.json').read_text())
+  assert written['image'] == {'id': 1, 'file_name': 'a.png', 'height': 70, 'width': 45}
+  for entry in written['instances']:
+    assert {'class', 'image_id', 'category_id', 'bbox', 'score'} <= entry.keys()
+  refused = door('predict', *flags, '--ids=owners')
+  assert refused.returncode == 2 and 'is for masks of classes' in refused.stderr.strip().splitlines()[-1]
 
 
 @pytest.mark.slow

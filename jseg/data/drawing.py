@@ -67,6 +67,19 @@ def instances(
   return np.asarray(picture)
 
 
+def enlarged(
+  image: np.ndarray, found: detections.Found, side: int = 320
+) -> tuple[np.ndarray, detections.Found]:
+  """Both a whole number of times larger, the long side no longer than `side`: text on them needs room."""
+  factor = max(1, side // max(image.shape[:2]))
+  larger = found._replace(boxes=found.boxes * factor)
+  if found.masks is not None:
+    larger = larger._replace(masks=found.masks.repeat(factor, 1).repeat(factor, 2))
+  if found.keypoints is not None:
+    larger = larger._replace(keypoints=found.keypoints * (factor, factor, 1))
+  return image.repeat(factor, 0).repeat(factor, 1), larger
+
+
 def _paint(canvas: np.ndarray, mask: np.ndarray, paint: tuple[int, int, int]) -> None:
   """Mixes a colour into a canvas where the mask is, and draws the mask's outline."""
   inside = mask > 0

@@ -263,7 +263,14 @@ def overlays(workdir: pathlib.Path, evaluator: Evaluator, state: TrainState) -> 
   for i in range(min(evaluator.config.eval.overlays, len(evaluator.source))):
     example = evaluator.source[i]
     image = example['image']
-    truth = drawing.instances(image, detections.truth(example), classes, points=points)
-    found = drawing.instances(image, evaluator.found(state, image), classes, least=SHOWN)
-    panels[str(example['id'])] = np.concatenate([image, truth, found], axis=1)
+    large, truth = drawing.enlarged(image, detections.truth(example))
+    _, found = drawing.enlarged(image, evaluator.found(state, image))
+    panels[str(example['id'])] = np.concatenate(
+      [
+        large,
+        drawing.instances(large, truth, classes, points=points),
+        drawing.instances(large, found, classes, least=SHOWN),
+      ],
+      axis=1,
+    )
   return evaluate.write_panels(workdir, panels)
