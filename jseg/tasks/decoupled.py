@@ -21,7 +21,7 @@ from jseg.models import decouplednet
 from jseg.ops import preprocess as preprocessing
 from jseg.ops import resize
 from jseg.tasks import losses, metrics, protocol
-from jseg.tasks.task import Task, TrainState, averaged, gradient_norms, psum, summed_gradient
+from jseg.tasks.task import Task, TrainState, descended, psum
 from jseg.typing import AXIS, IGNORE_LABEL, Array, Batch, Key, Sums
 
 QUERIES = ('class', 'set')
@@ -226,19 +226,7 @@ def train_step(
   options: Options,
 ) -> tuple[TrainState, Sums]:
   """One optimisation step of either stage; see task.Task."""
-  grads, model_state, sums = summed_gradient(
-    loss_fn,
-    state.params,
-    state.model_state,
-    batch,
-    jax.random.fold_in(key, state.step),
-    options.accumulate,
-  )
-  updates, opt_state = tx.update(grads, state.opt_state, state.params)
-  params = optax.apply_updates(state.params, updates)
-  ema = averaged(state.ema, params, options.ema)
-  state = TrainState(state.step + 1, params, model_state, opt_state, ema)
-  return state, {**sums, **gradient_norms(grads)}
+  return descended(state, loss_fn, batch, key, tx=tx, accumulate=options.accumulate, ema=options.ema)
 
 
 def _variables(state: TrainState, options: Options) -> dict[str, Any]:

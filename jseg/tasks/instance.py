@@ -19,7 +19,7 @@ from flax import linen as nn
 
 from jseg.ops import collectives, preprocess
 from jseg.tasks import detection_losses
-from jseg.tasks.task import Task, TrainState, averaged, gradient_norms, psum, summed_gradient
+from jseg.tasks.task import Task, TrainState, descended, psum
 from jseg.typing import AXIS, Array, Batch, Key, Sums
 
 MEASURED_BY = 'evaluate_instances'  # the file of jseg/engine that batches and measures what is learned here
@@ -221,20 +221,7 @@ def train_step(
 ) -> tuple[TrainState, Sums]:
   """One optimisation step; see task.Task. The batch is one of data.instance_batches.train_batches."""
   loss_fn = functools.partial(_loss, model=model, options=options)
-  key = jax.random.fold_in(key, state.step)
-  grads, model_state, sums = summed_gradient(
-    loss_fn, state.params, state.model_state, batch, key, options.accumulate
-  )
-  updates, opt_state = tx.update(grads, state.opt_state, state.params)
-  params = optax.apply_updates(state.params, updates)
-  state = TrainState(
-    step=state.step + 1,
-    params=params,
-    model_state=model_state,
-    opt_state=opt_state,
-    ema=averaged(state.ema, params, options.ema),
-  )
-  return state, {**sums, **gradient_norms(grads)}
+  return descended(state, loss_fn, batch, key, tx=tx, accumulate=options.accumulate, ema=options.ema)
 
 
 def eval_step(state: TrainState, batch: Batch, *, model: nn.Module, options: Options) -> dict[str, Array]:

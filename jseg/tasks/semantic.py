@@ -16,7 +16,7 @@ from flax import linen as nn
 
 from jseg.ops import preprocess, resize
 from jseg.tasks import losses, metrics, protocol
-from jseg.tasks.task import Task, TrainState, averaged, gradient_norms, psum, summed_gradient
+from jseg.tasks.task import Task, TrainState, descended, psum
 from jseg.typing import IGNORE_LABEL, Array, Batch, Key, Sums
 
 
@@ -222,20 +222,7 @@ def train_step(
 ) -> tuple[TrainState, Sums]:
   """One optimisation step; see task.Task."""
   loss_fn = functools.partial(_loss, model=model, options=options)
-  key = jax.random.fold_in(key, state.step)
-  grads, model_state, sums = summed_gradient(
-    loss_fn, state.params, state.model_state, batch, key, options.accumulate
-  )
-  updates, opt_state = tx.update(grads, state.opt_state, state.params)
-  params = optax.apply_updates(state.params, updates)
-  state = TrainState(
-    step=state.step + 1,
-    params=params,
-    model_state=model_state,
-    opt_state=opt_state,
-    ema=averaged(state.ema, params, options.ema),
-  )
-  return state, {**sums, **gradient_norms(grads)}
+  return descended(state, loss_fn, batch, key, tx=tx, accumulate=options.accumulate, ema=options.ema)
 
 
 def _scores(

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import flax.struct
 import jax
 import jax.numpy as jnp
+import optax
 
 from jseg.ops import collectives
 from jseg.typing import AXIS, Array, Batch, Key, Params, Sums
@@ -96,6 +97,44 @@ def summed_gradient(loss_fn: Callable, params: Params, model_state: Any, batch: 
   grads, sums = psum((grads, sums))
   count = jnp.maximum(sums['loss'][1], 1e-12)  # a batch of nothing but void has no gradient, not a NaN
   return jax.tree.map(lambda g: g / count.astype(g.dtype), grads), model_state, sums
+
+
+def descended(
+  state: TrainState,
+  loss_fn: Callable,
+  batch: Batch,
+  key: Key,
+  *,
+  tx: optax.GradientTransformation,
+  accumulate: int,
+  ema: float,
+) -> tuple[TrainState, Sums]:
+  """A whole optimisation step down the mean of one loss: what most tasks' train_step is.
+
+  Args:
+    state: before the step.
+    loss_fn: as summed_gradient takes it.
+    batch: arrays [b ...] of this device.
+    key: the run's; folded with the step's number.
+    tx: the optimiser.
+    accumulate: micro-batches.
+    ema: decay of the averaged weights, 0 for none.
+
+  Returns:
+    (the state after it, the loss's sums and the gradient's norms).
+  """
+  key = jax.random.fold_in(key, state.step)
+  grads, model_state, sums = summed_gradient(loss_fn, state.params, state.model_state, batch, key, accumulate)
+  updates, opt_state = tx.update(grads, state.opt_state, state.params)
+  params = optax.apply_updates(state.params, updates)
+  state = TrainState(
+    step=state.step + 1,
+    params=params,
+    model_state=model_state,
+    opt_state=opt_state,
+    ema=averaged(state.ema, params, ema),
+  )
+  return state, {**sums, **gradient_norms(grads)}
 
 
 def gradient_norms(grads: Params) -> Sums:
