@@ -3,7 +3,7 @@
   python -m jseg.main --config=configs/maskrcnn_r50_fpn_shapes.py --workdir=W
 
 No paper has this row. A narrow network (ResNet-50 of 16 features at the top, a pyramid of 64, normalised by
-batches, from nothing) on 96-pixel images with few anchors and regions: 31 minutes of processor time on two CPU
+batches, from nothing) on 96-pixel images with few anchors and regions: 31 minutes of processor time on two
 cores. Measured on the 200 validation images, seed 0: mask AP 69.6 (AP50 96.6), box AP 76.3 (AP50 97.2).
 """
 
