@@ -11,7 +11,15 @@ import pytest
 import runs
 from PIL import Image
 
-CONFIGS = sorted(p.stem for p in (runs.REPO / 'configs').glob('*_*.py') if not p.stem.startswith('_'))
+
+def by_depth(name):
+  """Sorts numbers in names as numbers: of a network's depths the least comes first, and runs every day."""
+  return [int(part) if part.isdigit() else part for part in re.split(r'(\d+)', name)]
+
+
+CONFIGS = sorted(
+  (p.stem for p in (runs.REPO / 'configs').glob('*_*.py') if not p.stem.startswith('_')), key=by_depth
+)
 
 
 def door(name, *flags):

@@ -94,8 +94,9 @@ def test_an_update_leaves_the_other_network_bit_for_bit(function, moves):
 
 
 # Of every form a step is a program of its own, and each takes half a minute to compile.
+_LONG = (pytest.mark.slow, pytest.mark.long)
 forms = pytest.mark.parametrize(
-  'form', [form if form == 'weak' else pytest.param(form, marks=pytest.mark.slow) for form in FORMS]
+  'form', [form if form == 'weak' else pytest.param(form, marks=_LONG) for form in FORMS]
 )
 
 
@@ -127,6 +128,7 @@ def test_the_sums_are_those_of_the_losses(form):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_matching_features_is_the_gradient_of_the_squared_distance():
   """By finite differences of what is reported, along the step that was taken."""
   task, state = begun('features')
