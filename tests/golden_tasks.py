@@ -1,13 +1,16 @@
 """Checks of ops/{losses,confusion_miou,optim,gan_losses}.npz, one case at a time (rows of test_goldens)."""
 
+import functools
+
 import golden_optim
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from jseg.data import counts, spec
-from jseg.tasks import adversarial_losses, losses, metrics
+from jseg.tasks import adversarial_losses, detection_losses, losses, metrics
 
 
 def check_losses(case) -> None:
@@ -16,7 +19,7 @@ def check_losses(case) -> None:
   elif case.name.startswith('ce_'):
     _check_cross_entropy(case)
   else:
-    pytest.skip(f'{case.name}: no loss of jseg yet; it belongs to detection')
+    _check_detection(case)
 
 
 def _check_cross_entropy(case) -> None:
@@ -32,6 +35,22 @@ def _check_cross_entropy(case) -> None:
   value, gradient = jax.value_and_grad(loss)(logits)
   np.testing.assert_allclose(value, case['loss'], rtol=1e-5)
   np.testing.assert_allclose(gradient, case.map('dlogits'), rtol=1e-4, atol=1e-7)
+
+
+_DETECTION = {
+  'bce_logits': lambda x, target: optax.sigmoid_binary_cross_entropy(x, target).mean(),
+  'smooth_l1_beta1': lambda x, target: detection_losses.smooth_l1(x - target, 1.0).mean(),
+  'smooth_l1_beta_1_9_sum': lambda x, target: detection_losses.smooth_l1(x - target, 1 / 9).sum(),
+}
+
+
+def _check_detection(case) -> None:
+  if case.name not in _DETECTION:
+    pytest.skip(f'{case.name}: no loss of jseg')
+  loss = functools.partial(_DETECTION[case.name], target=case['target'])
+  value, gradient = jax.value_and_grad(loss)(jnp.asarray(case['logits']))
+  np.testing.assert_allclose(value, case['loss'], rtol=1e-5)
+  np.testing.assert_allclose(gradient, case['dlogits'], rtol=1e-4, atol=1e-7)
 
 
 def _check_weights(case) -> None:

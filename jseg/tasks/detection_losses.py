@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 from jaxtyping import Bool, Float, Int, UInt8
 
 from jseg.ops import boxes as box_ops
@@ -112,11 +113,9 @@ def rpn_losses(
     fraction=rules.rpn_fraction,
   )
   positive = positive & valid
-  logits = objectness[picked]
-  # log(1 + exp(x)) - x y
-  entropy = jax.nn.softplus(logits) - logits * positive
+  entropy = optax.sigmoid_binary_cross_entropy(objectness[picked], positive)
   wanted = box_ops.encode(boxes[index[picked]], anchors[picked], (1.0, 1.0, 1.0, 1.0))
-  distance = _smooth_l1(deltas[picked] - jnp.where(positive[:, None], wanted, 0), rules.rpn_beta).sum(-1)
+  distance = smooth_l1(deltas[picked] - jnp.where(positive[:, None], wanted, 0), rules.rpn_beta).sum(-1)
   count = jnp.float32(rules.rpn_count) if rules.rpn_nominal else jnp.sum(valid, dtype=jnp.float32)
   return {
     'rpn_class': (jnp.where(valid, entropy, 0).sum(), count),
@@ -183,7 +182,7 @@ def box_losses(
   of_class = jax.nn.one_hot(samples.classes, logits.shape[-1], dtype=bool)
   entropy = jax.nn.logsumexp(logits, axis=-1) - jnp.where(of_class, logits, 0).sum(-1)
   deltas = jnp.where(of_class[:, :, None], deltas, 0).sum(1)
-  distance = _smooth_l1(deltas - samples.targets, rules.box_beta).sum(-1)
+  distance = smooth_l1(deltas - samples.targets, rules.box_beta).sum(-1)
   count = jnp.sum(samples.valid, dtype=jnp.float32)
   return {
     'class': (jnp.where(samples.valid, entropy, 0).sum(), count),
@@ -210,7 +209,7 @@ def mask_loss(
     of_class = jax.nn.one_hot(samples.classes, channels, dtype=bool)
     logits = jnp.where(of_class[:, None, None], logits, 0)
   logits = logits.sum(-1)
-  entropy = (jax.nn.softplus(logits) - logits * wanted).sum((1, 2))
+  entropy = optax.sigmoid_binary_cross_entropy(logits, wanted).sum((1, 2))
   count = jnp.sum(samples.positive, dtype=jnp.float32) * size * size
   return {'mask': (jnp.where(samples.positive, entropy, 0).sum(), count)}
 
@@ -239,6 +238,6 @@ def _targets(boxes: Array, valid: Array, crowd: Array) -> jax.Array:
   return valid & ~crowd & (box_ops.areas(boxes) > 0)
 
 
-def _smooth_l1(x: Array, beta: float) -> jax.Array:
-  size = jnp.abs(x)
-  return jnp.where(size < beta, 0.5 * jnp.square(x) / beta, size - 0.5 * beta)
+def smooth_l1(x: Array, beta: float) -> jax.Array:
+  """x**2 / (2 * beta) up to |x| = beta, and a line of slope 1 from there (Girshick 2015, equation 3)."""
+  return optax.huber_loss(x, delta=beta) / beta
