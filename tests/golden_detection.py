@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jseg.data import detections
 from jseg.ops import anchors, keypoints, masks, matching, nms, proposals, roi_align
 from jseg.ops import boxes as box_ops
 
@@ -93,7 +94,9 @@ def check_masks(case) -> None:
   rows = np.arange(len(case['labels']))
   probs = jax.nn.sigmoid(jnp.asarray(case['logits']))[rows, case['labels']]
   near(probs, case['prob'][:, 0])
-  near(masks.paste(probs, case['boxes'], tuple(case.options['image_hw'])), case['pasted'][:, 0])
+  size = tuple(case.options['image_hw'])
+  for small, box, want in zip(np.asarray(probs), case['boxes'], case['pasted'][:, 0], strict=True):
+    near(detections.stretched(small, box, size), want)
 
 
 def check_keypoints(case) -> None:

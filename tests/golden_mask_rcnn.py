@@ -15,8 +15,9 @@ import numpy as np
 from flax import linen as nn
 
 from jseg.convert import rows, torch_mask_rcnn
+from jseg.data import detections
 from jseg.models import mask_rcnn, rcnn_heads
-from jseg.ops import masks, preprocess, resize
+from jseg.ops import preprocess, resize
 from jseg.tasks import detection_losses
 
 Golden = dict[str, Any]
@@ -316,7 +317,10 @@ def _check_detections(case: Any, stem: str) -> Maps:
 
 def check_mask_whole(case: Any) -> None:
   found = _check_detections(case, 'maskrcnn_e2e')
-  pasted = np.asarray(masks.paste(found['masks'], found['boxes'], tuple(found['image_shape'])))
+  maps, boxes = np.asarray(found['masks']), np.asarray(found['boxes'])
+  pasted = np.stack(
+    [detections.stretched(*pair, tuple(found['image_shape'])) for pair in zip(maps, boxes, strict=True)]
+  )
   np.testing.assert_allclose(pasted.sum((1, 2)), case.arrays['mask_sum'], rtol=1e-4)
   np.testing.assert_allclose((pasted >= 0.5).sum((1, 2)), case.arrays['mask_pixels'], atol=2)
   np.testing.assert_allclose(pasted[:, ::2, ::2], case.arrays['masks_half'], atol=2e-3)

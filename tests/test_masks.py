@@ -1,8 +1,9 @@
-"""Mask targets and pasting by hand; torchvision's numbers are in test_goldens.py."""
+"""Mask targets by hand; torchvision's numbers are in test_goldens.py."""
 
 import jax
 import numpy as np
 
+from jseg.data import detections
 from jseg.ops import masks, roi_align
 
 
@@ -34,24 +35,11 @@ def test_targets_are_roi_align_of_the_own_mask():
   assert np.isfinite(both).all()
 
 
-def test_paste_fills_its_box_and_nothing_else():
-  boxes = np.float32([[4, 6, 18, 20], [-6, -5, 10, 8], [25, 20, 60, 70], [5, 5, 5, 5], [9, 9, 2, 3]])
-  probs = np.ones((5, 14, 14), np.float32)
-  run = jax.jit(lambda p, b: masks.paste(p, b, (23, 31)))
-  pasted = np.asarray(run(probs, boxes))
-  assert pasted.shape == (5, 23, 31) and pasted.min() >= 0 and pasted.max() <= 1 + 1e-6
-  y, x = np.mgrid[:23, :31] + 0.5
-  for box, mask in zip(boxes[:3], pasted[:3], strict=True):
-    distance = np.min([x - box[0], box[2] - x, y - box[1], box[3] - y], axis=0)
-    assert (mask[distance > 1.6] > 0.5).all() and (mask[distance < -1.6] == 0).all()
-  np.testing.assert_allclose(run(0.25 * probs, boxes), 0.25 * pasted, atol=1e-6)
-
-
 def test_a_mask_seen_in_its_box_and_pasted_back_is_the_mask():
   mask = shapes(60, 80)[1:]
   y, x = np.nonzero(mask[0])
   box = np.float32([[x.min(), y.min(), x.max() + 1, y.max() + 1]])
   # Targets are sampled half a pixel to the right and below (aligned False), hence the border that differs.
-  pasted = np.asarray(masks.paste(masks.targets(mask, box, np.array([0])), box, (60, 80)))[0] > 0.5
+  (pasted,) = detections.paste(np.asarray(masks.targets(mask, box, np.array([0]))), box, (60, 80)) > 0
   union = (pasted | (mask[0] > 0)).sum()
   assert (pasted & (mask[0] > 0)).sum() / union > 0.85

@@ -71,20 +71,28 @@ def at_source(detected: Mapping[str, np.ndarray], size: Any, source: tuple[int, 
 
 def paste(maps: np.ndarray, boxes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
   """Masks uint8 [n h w] of 0 and 1 from maps of probabilities [n m m] and boxes [n 4]; rule as above."""
-  height, width = size
-  masks = np.zeros((len(maps), height, width), np.uint8)
+  masks = np.zeros((len(maps), *size), np.uint8)
   for mask, small, box in zip(masks, maps, boxes, strict=True):
-    cells = small.shape[0]
-    centre, half = (box[:2] + box[2:]) / 2, (box[2:] - box[:2]) / 2 * ((cells + 2) / cells)
-    (x0, y0), (x1, y1) = (centre - half).astype(int), (centre + half).astype(int)
-    w, h = max(x1 - x0 + 1, 1), max(y1 - y0 + 1, 1)
-    padded = np.pad(small.astype(np.float32), 1)
-    large = cv2.resize(padded, (int(w), int(h)), interpolation=cv2.INTER_LINEAR) > THRESHOLD
-    top, left = max(y0, 0), max(x0, 0)
-    bottom, right = min(y0 + h, height), min(x0 + w, width)
-    if bottom > top and right > left:
-      mask[top:bottom, left:right] = large[top - y0 : bottom - y0, left - x0 : right - x0]
+    mask[:] = stretched(small, box, size) > THRESHOLD
   return masks
+
+
+def stretched(small: np.ndarray, box: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+  """A map [m m] over its box [4] in an image of `size` (height, width), float32 [h w], 0 elsewhere.
+
+  Source: torchvision's expand_boxes and paste_mask_in_image.
+  """
+  cells = len(small)
+  centre, half = (box[:2] + box[2:]) / 2, (box[2:] - box[:2]) / 2 * ((cells + 2) / cells)
+  (x0, y0), (x1, y1) = (centre - half).astype(int), (centre + half).astype(int)
+  w, h = max(x1 - x0 + 1, 1), max(y1 - y0 + 1, 1)
+  padded = np.pad(np.asarray(small, np.float32), 1)
+  large = cv2.resize(padded, (int(w), int(h)), interpolation=cv2.INTER_LINEAR)
+  canvas = np.zeros(size, np.float32)
+  top, left, bottom, right = max(y0, 0), max(x0, 0), min(y0 + h, size[0]), min(x0 + w, size[1])
+  if bottom > top and right > left:
+    canvas[top:bottom, left:right] = large[top - y0 : bottom - y0, left - x0 : right - x0]
+  return canvas
 
 
 def results(found: Found, image_id: int, ids: Sequence[int]) -> list[dict[str, Any]]:
