@@ -60,6 +60,12 @@ def _run() -> None:
       raise ValueError(f'--{name} is missing; python -m jseg.predict --help tells what it takes')
   paths = photos.find(_IMAGES.value)
   output = pathlib.Path(_OUTPUT.value).expanduser()
+  with workdirs.claimed(output):
+    _predict(paths, output)
+
+
+def _predict(paths: Sequence[pathlib.Path], output: pathlib.Path) -> None:
+  """Writes what the run finds in each photo, and says it in a line."""
   workdirs.claim(output)
   run = predictor.load(_WORKDIR.value, _CHECKPOINT.value)
   if isinstance(run, predictor.Detector) and _IDS.value == 'owners':

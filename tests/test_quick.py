@@ -106,8 +106,10 @@ def test_predict_writes_every_photo_at_its_own_size(tmp_path):
     assert grey.mode == 'L' and np.asarray(grey).shape == size and np.asarray(grey).max() == 255
 
   (photos / 'broken.jpg').write_bytes(b'not a photo')
-  done = door('predict', f'--workdir={workdir}', f'--images={photos / "broken.jpg"}', f'--output={output}')
+  new = tmp_path / 'new' / 'folder'
+  done = door('predict', f'--workdir={workdir}', f'--images={photos / "broken.jpg"}', f'--output={new}')
   assert done.returncode == 2 and 'Traceback' not in done.stderr
+  assert not new.parent.exists()  # a refusal leaves no empty folder
   assert 'broken.jpg: not a readable image' in done.stderr.strip().splitlines()[-1]
 
   evaluated = runs.run(workdir, '--config.eval.split=test', mode='evaluate')
