@@ -172,6 +172,13 @@ def test_pictures_show_boxes_masks_points_and_names():
   assert changed[4:20, 30:60].mean() > 0.5  # the label stands on top
   hidden = drawing.instances(image, detections.Found(box, *given), ('background', 'disc'), least=0.9)
   np.testing.assert_array_equal(hidden, image)
+  # A detection may be as sure as the truth: its score is written all the same, the truth's never.
+  sure = detections.Found(box, np.ones(1, np.float32), *given[1:])
+  written, plain = (
+    drawing.instances(image, sure, ('background', 'disc'), points=False, truth=truth)
+    for truth in (False, True)
+  )
+  assert (written != 90).any(axis=2)[4:20].sum() > (plain != 90).any(axis=2)[4:20].sum()
   empty = detections.Found(*(values[:0] for values in (box, *given)))
   np.testing.assert_array_equal(drawing.instances(image, empty, ('background', 'disc')), image)
 

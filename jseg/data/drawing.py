@@ -31,16 +31,23 @@ def colour(number: int) -> tuple[int, int, int]:
 
 
 def instances(
-  image: np.ndarray, found: detections.Found, classes: Sequence[str], least: float = 0.0, points: bool = True
+  image: np.ndarray,
+  found: detections.Found,
+  classes: Sequence[str],
+  *,
+  least: float = 0.0,
+  points: bool = True,
+  truth: bool = False,
 ) -> np.ndarray:
   """Objects painted over an image, uint8 [h w 3].
 
   Args:
     image: uint8 [h w 3] RGB.
-    found: the objects; of a score of 1 none is written.
+    found: the objects.
     classes: names by train id.
     least: objects of a lower score are left out.
     points: whether keypoints are drawn.
+    truth: they are the owners': no scores, and keypoints that are hidden as well.
   """
   chosen = np.flatnonzero(found.scores >= least)
   canvas = image.copy()
@@ -58,10 +65,10 @@ def instances(
       continue
     draw.rectangle((x0, y0, max(x0, x1 - 1), max(y0, y1 - 1)), outline=colour(int(i)))
     if points and found.keypoints is not None:
-      shown = found.keypoints[i, :, 2] > (0 if found.scores[i] == 1 else 1)
+      shown = found.keypoints[i, :, 2] > (0 if truth else 1)
       _skeleton(draw, found.keypoints[i, :, :2], shown)
   for i in chosen[::-1]:
-    score = '' if found.scores[i] == 1 else f' {found.scores[i]:.2f}'
+    score = '' if truth else f' {found.scores[i]:.2f}'
     text = f'{classes[int(found.classes[i])]}{" (crowd)" if found.crowd[i] else score}'
     _label(draw, font, text, found.boxes[i], colour(int(i)), picture.size)
   return np.asarray(picture)

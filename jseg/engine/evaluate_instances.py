@@ -268,7 +268,7 @@ def overlays(workdir: pathlib.Path, evaluator: Evaluator, state: TrainState) -> 
     panels[str(example['id'])] = np.concatenate(
       [
         large,
-        drawing.instances(large, truth, classes, points=points),
+        drawing.instances(large, truth, classes, points=points, truth=True),
         drawing.instances(large, found, classes, least=SHOWN),
       ],
       axis=1,
