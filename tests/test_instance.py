@@ -19,6 +19,7 @@ from jseg.data.builders import shapes
 from jseg.engine import evaluate, evaluate_instances, predictor, resolve, train, workdirs
 from jseg.models import mask_rcnn
 from jseg.tasks import instance
+from jseg.tasks.task import means
 from jseg.typing import AXIS
 
 SIZE = 64
@@ -109,7 +110,7 @@ def test_one_device_equals_eight():
   jax.tree.map(close, one.params, eight.params)
   moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), one.params, state().params)
   assert not [name for name, value in _named(moved) if name.endswith('kernel') and not value > 0]
-  shown = instance.summarise(sums_one)
+  shown = means(sums_one)
   parts = sum(shown[name] for name in names - {'loss'})
   assert shown['loss'] == pytest.approx(parts, rel=1e-4)
 

@@ -21,7 +21,7 @@ from jseg.models import decouplednet
 from jseg.ops import preprocess as preprocessing
 from jseg.ops import resize
 from jseg.tasks import losses, metrics, protocol
-from jseg.tasks.task import Task, TrainState, descended, psum
+from jseg.tasks.task import Task, TrainState, begun, descended, means, psum
 from jseg.typing import AXIS, IGNORE_LABEL, Array, Batch, Key, Sums
 
 QUERIES = ('class', 'set')
@@ -126,12 +126,8 @@ def init(
 ) -> TrainState:
   """The state before the first step; of stage 'classify' the classification network alone."""
   method = model.classify if stage == 'classify' else model.__call__
-  variables = dict(model.init(key, jnp.zeros((1, *image_shape)), train=False, method=method))
-  params = variables.pop('params')
-  ema = jax.tree.map(jnp.copy, params) if options.ema else {}
-  return TrainState(
-    step=jnp.zeros((), jnp.int32), params=params, model_state=variables, opt_state=tx.init(params), ema=ema
-  )
+  variables = model.init(key, jnp.zeros((1, *image_shape)), train=False, method=method)
+  return begun(variables, tx=tx, ema=options.ema)
 
 
 def tags_of(batch: Batch, classes: int) -> jax.Array:
@@ -314,11 +310,7 @@ def predict_step(state: TrainState, image: Array, *, scores: Callable) -> dict[s
 
 def summarise(sums: Mapping[str, Any]) -> dict[str, float]:
   """Every (sum, count) divided; scores of the confusion matrix; the means over classes of what tags score."""
-  result = {
-    name: float(np.float64(value[0]) / max(np.float64(value[1]), 1e-12))
-    for name, value in sums.items()
-    if isinstance(value, tuple)
-  }
+  result = means(sums)
   if 'tags' in sums:
     right, extra, missed = np.asarray(sums['tags'], np.float64)
     seen = right + extra + missed > 0

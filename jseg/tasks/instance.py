@@ -8,7 +8,6 @@ on any number of them.
 
 import dataclasses
 import functools
-from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -19,7 +18,7 @@ from flax import linen as nn
 
 from jseg.ops import collectives, preprocess
 from jseg.tasks import detection_losses
-from jseg.tasks.task import Task, TrainState, descended, psum
+from jseg.tasks.task import Task, TrainState, begun, descended, means, psum
 from jseg.typing import AXIS, Array, Batch, Key, Sums
 
 MEASURED_BY = 'evaluate_instances'  # the file of jseg/engine that batches and measures what is learned here
@@ -106,7 +105,7 @@ def make(
     eval_step=bind(eval_step, model=model, options=options),
     statistics_step=statistics_step,
     predict_step=bind(predict_step, model=model, options=options),
-    summarise=summarise,
+    summarise=means,
     best=f'{kinds(model)[-1]}_ap',
   )
 
@@ -150,12 +149,8 @@ def init(
   options: Options,
 ) -> TrainState:
   """The state before the first step; a pure function of the key and of image_shape (h, w, channels)."""
-  variables = dict(model.init(key, jnp.zeros((1, *image_shape)), train=False))
-  params = variables.pop('params')
-  ema = jax.tree.map(jnp.copy, params) if options.ema else {}
-  return TrainState(
-    step=jnp.zeros((), jnp.int32), params=params, model_state=variables, opt_state=tx.init(params), ema=ema
-  )
+  variables = model.init(key, jnp.zeros((1, *image_shape)), train=False)
+  return begun(variables, tx=tx, ema=options.ema)
 
 
 def _prepared(image: Array, size: Array, rule: str) -> jax.Array:
@@ -253,10 +248,3 @@ def predict_step(
     weights=options.rules.box_weights,
     method='detect',
   )
-
-
-def summarise(sums: Mapping[str, Any]) -> dict[str, float]:
-  """Every (sum, count) divided."""
-  return {
-    name: float(np.float64(value[0]) / max(np.float64(value[1]), 1e-12)) for name, value in sums.items()
-  }

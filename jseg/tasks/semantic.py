@@ -16,7 +16,7 @@ from flax import linen as nn
 
 from jseg.ops import preprocess, resize
 from jseg.tasks import losses, metrics, protocol
-from jseg.tasks.task import Task, TrainState, descended, psum
+from jseg.tasks.task import Task, TrainState, begun, descended, means, psum
 from jseg.typing import IGNORE_LABEL, Array, Batch, Key, Sums
 
 
@@ -148,12 +148,7 @@ def init(
   """
   (logits, out), variables = model.init_with_output(key, jnp.zeros((1, *image_shape)), train=False)
   _scored(logits, out, options)
-  variables = dict(variables)
-  params = variables.pop('params')
-  ema = jax.tree.map(jnp.copy, params) if options.ema else {}
-  return TrainState(
-    step=jnp.zeros((), jnp.int32), params=params, model_state=variables, opt_state=tx.init(params), ema=ema
-  )
+  return begun(variables, tx=tx, ema=options.ema)
 
 
 def _scored(logits: Array, out: Mapping[str, Array], options: Options) -> list[jax.Array]:
@@ -286,9 +281,4 @@ def predict_step(state: TrainState, image: Array, *, model: nn.Module, options: 
 
 def summarise(sums: Mapping[str, Any]) -> dict[str, float]:
   """Scores of the confusion matrix, and every (sum, count) divided."""
-  result = {
-    name: float(np.float64(value[0]) / max(np.float64(value[1]), 1e-12))
-    for name, value in sums.items()
-    if isinstance(value, tuple)
-  }
-  return {**result, **metrics.scores(sums['confusion'])}
+  return {**means(sums), **metrics.scores(sums['confusion'])}

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from jseg.ops import collectives
@@ -99,6 +100,19 @@ def summed_gradient(loss_fn: Callable, params: Params, model_state: Any, batch: 
   return jax.tree.map(lambda g: g / count.astype(g.dtype), grads), model_state, sums
 
 
+def begun(variables: Mapping[str, Any], *, tx: optax.GradientTransformation, ema: float) -> TrainState:
+  """The state before the first step of a network with these variables; `ema` as `descended` takes it."""
+  model_state = dict(variables)
+  params = model_state.pop('params')
+  return TrainState(
+    step=jnp.zeros((), jnp.int32),
+    params=params,
+    model_state=model_state,
+    opt_state=tx.init(params),
+    ema=jax.tree.map(jnp.copy, params) if ema else {},
+  )
+
+
 def descended(
   state: TrainState,
   loss_fn: Callable,
@@ -145,6 +159,15 @@ def gradient_norms(grads: Params) -> Sums:
     squares[name] = squares.setdefault(name, jnp.zeros(())) + jnp.sum(jnp.square(leaf.astype(jnp.float32)))
   squares['all'] = sum(squares.values(), jnp.zeros(()))
   return {f'grad_norm/{name}': (jnp.sqrt(square), jnp.ones(())) for name, square in squares.items()}
+
+
+def means(sums: Mapping[str, Any]) -> dict[str, float]:
+  """Every (sum, count) among the sums divided, on the host in float64; a count of 0 gives 0."""
+  return {
+    name: float(np.float64(value[0]) / max(np.float64(value[1]), 1e-12))
+    for name, value in sums.items()
+    if isinstance(value, tuple)
+  }
 
 
 def averaged(ema: Any, params: Params, decay: float) -> Any:
