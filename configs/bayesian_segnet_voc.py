@@ -1,6 +1,6 @@
 """Bayesian SegNet (VGG16 encoder) on PASCAL VOC 2012, 21 classes.
 
-  python -m jseg.main --config=configs/bayesian_segnet_voc.py --workdir=W --config.data.source=VOC2012
+  python -m jseg.main --config=configs/bayesian_segnet_voc.py --workdir=W --config.data.source=VOCdevkit
 
 Source: Kendall et al. (arXiv:1511.02680); recipe as bayesian_segnet_camvid.py without class balancing, on
 crops of 360x480 since sizes differ from image to image. The paper takes 50 samples, here 6, after which

@@ -1,6 +1,6 @@
 """DeconvNet on PASCAL VOC 2012, 21 classes.
 
-  python -m jseg.main --config=configs/deconvnet_voc.py --workdir=W --config.data.source=VOC2012
+  python -m jseg.main --config=configs/deconvnet_voc.py --workdir=W --config.data.source=VOCdevkit
 
 Source: Noh, Hong, Han (arXiv:1505.04366), section 4: SGD at 0.01, momentum 0.9, weight decay 5e-4, batch 64,
 crops of 224x224; the VGG16 starts from ImageNet: name its weights in `init_from`. Departures: one stage on

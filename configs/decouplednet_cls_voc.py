@@ -1,6 +1,6 @@
 """DecoupledNet on PASCAL VOC 2012, stage 1: the classification network, from image tags alone.
 
-  python -m jseg.main --config=configs/decouplednet_cls_voc.py --workdir=W --config.data.source=VOC2012 \
+  python -m jseg.main --config=configs/decouplednet_cls_voc.py --workdir=W --config.data.source=VOCdevkit \
     --config.init_from=VGG_ILSVRC_16_layers.caffemodel
 
 Source: Hong, Noh, Han (arXiv:1506.04924), sections 3.1 and 4: VGG16 from ImageNet, 20 sigmoid cross-entropies

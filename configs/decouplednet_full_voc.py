@@ -1,6 +1,6 @@
 """DecoupledNet on PASCAL VOC 2012, stage 2 with every mask of trainaug.
 
-  python -m jseg.main --config=configs/decouplednet_full_voc.py --workdir=W --config.data.source=VOC2012 \
+  python -m jseg.main --config=configs/decouplednet_full_voc.py --workdir=W --config.data.source=VOCdevkit \
     --config.init_from=WORKDIR_OF_decouplednet_cls_voc
 
 Source: Hong, Noh, Han (arXiv:1506.04924), section 4, and training/ of the authors' repository: SGD 0.01, a

@@ -1,6 +1,6 @@
 """DecoupledNet on PASCAL VOC 2012, stage 2 with 10 masks of each class.
 
-  python -m jseg.main --config=configs/decouplednet_seg10_voc.py --workdir=W --config.data.source=VOC2012 \
+  python -m jseg.main --config=configs/decouplednet_seg10_voc.py --workdir=W --config.data.source=VOCdevkit \
     --config.init_from=WORKDIR_OF_decouplednet_cls_voc
 
 Source: as decouplednet_full_voc, section 5.1 of the paper; rate after 10,000, which 7,500 do not reach, steps

@@ -1,6 +1,6 @@
 """DecoupledNet on PASCAL VOC 2012, stage 2 with 25 masks of each class.
 
-  python -m jseg.main --config=configs/decouplednet_seg25_voc.py --workdir=W --config.data.source=VOC2012 \
+  python -m jseg.main --config=configs/decouplednet_seg25_voc.py --workdir=W --config.data.source=VOCdevkit \
     --config.init_from=WORKDIR_OF_decouplednet_cls_voc
 
 Source: as decouplednet_full_voc, section 5.1 of the paper; rate after 10,000 of 17,500 steps a tenth. Which

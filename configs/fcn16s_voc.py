@@ -1,6 +1,6 @@
 """FCN-16s on VGG16 on PASCAL VOC 2012, 21 classes.
 
-  python -m jseg.main --config=configs/fcn16s_voc.py --workdir=W --config.data.source=VOC2012
+  python -m jseg.main --config=configs/fcn16s_voc.py --workdir=W --config.data.source=VOCdevkit
 
 Recipe and departure: as fcn32s_voc.py at a rate of 1e-12, from that network's weights:
 --config.init_from=WORKDIR_OF_FCN32S; from scratch this recipe does not move. Published on the 736 images of

@@ -1,6 +1,6 @@
 """FCN-32s on VGG16 on PASCAL VOC 2012, 21 classes.
 
-  python -m jseg.main --config=configs/fcn32s_voc.py --workdir=W --config.data.source=VOC2012
+  python -m jseg.main --config=configs/fcn32s_voc.py --workdir=W --config.data.source=VOCdevkit
 
 Source of the recipe: fcn.berkeleyvision.org, voc-fcn32s: batch 1, whole images, the loss summed over pixels,
 momentum 0.99, weight decay 5e-4, fixed rate 1e-10 for 100,000 iterations, biases at twice the rate without

@@ -1,6 +1,6 @@
 """FCN-8s on VGG16, trained at once, on PASCAL VOC 2012, 21 classes.
 
-  python -m jseg.main --config=configs/fcn8s_atonce_voc.py --workdir=W --config.data.source=VOC2012
+  python -m jseg.main --config=configs/fcn8s_atonce_voc.py --workdir=W --config.data.source=VOCdevkit
 
 Recipe and departure: as fcn32s_voc.py (voc-fcn8s-atonce) for 300,000 iterations, pool4 and pool3 scaled by
 0.01 and 0.0001. Published on the 736 images of seg11valid: mean IU 65.4 (released weights), 64.74

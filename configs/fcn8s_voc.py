@@ -1,6 +1,6 @@
 """FCN-8s on VGG16 on PASCAL VOC 2012, 21 classes.
 
-  python -m jseg.main --config=configs/fcn8s_voc.py --workdir=W --config.data.source=VOC2012
+  python -m jseg.main --config=configs/fcn8s_voc.py --workdir=W --config.data.source=VOCdevkit
 
 Recipe and departure: as fcn32s_voc.py at a rate of 1e-14, from that network's weights:
 --config.init_from=WORKDIR_OF_FCN16S; from scratch this recipe does not move. Published on the 736 images of

@@ -1,6 +1,6 @@
 """FCN-AlexNet (CaffeNet), stride 32, on PASCAL VOC 2012, 21 classes.
 
-  python -m jseg.main --config=configs/fcn_alexnet_voc.py --workdir=W --config.data.source=VOC2012
+  python -m jseg.main --config=configs/fcn_alexnet_voc.py --workdir=W --config.data.source=VOCdevkit
 
 Source of the recipe: fcn.berkeleyvision.org, voc-fcn-alexnet: the loss averaged over pixels, fixed rate
 1e-4, momentum 0.9, weight decay 5e-4, 20 images a step one after the other, 100,000 iterations, biases at

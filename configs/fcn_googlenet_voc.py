@@ -1,6 +1,6 @@
 """FCN-GoogLeNet, stride 32, on PASCAL VOC 2012, 21 classes.
 
-  python -m jseg.main --config=configs/fcn_googlenet_voc.py --workdir=W --config.data.source=VOC2012
+  python -m jseg.main --config=configs/fcn_googlenet_voc.py --workdir=W --config.data.source=VOCdevkit
 
 Source of the recipe: Long et al. (CVPR 2015), section 4.3; no code was released: batch 20, fixed rate 5e-5,
 momentum 0.9, weight decay 5e-4, at least 175 epochs, no auxiliary losses, biases at twice the rate. The

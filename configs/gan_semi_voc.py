@@ -1,6 +1,6 @@
 """Adversarial training on PASCAL VOC 2012: masks of an eighth of the images, and all images.
 
-  python -m jseg.main --config=configs/gan_semi_voc.py --workdir=W --config.data.source=VOC2012
+  python -m jseg.main --config=configs/gan_semi_voc.py --workdir=W --config.data.source=VOCdevkit
 
 Souly, Spampinato, Shah (ICCV 2017), section 3: FCN-8s tells fake pixels from real ones beside its classes.
 gan_supervised_voc is the same network without. No figure of the paper belongs to this run: its widths,

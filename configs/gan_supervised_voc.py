@@ -1,6 +1,6 @@
 """FCN-8s on an eighth of the masks of PASCAL VOC 2012: the baseline of gan_semi_voc.
 
-  python -m jseg.main --config=configs/gan_supervised_voc.py --workdir=W --config.data.source=VOC2012
+  python -m jseg.main --config=configs/gan_supervised_voc.py --workdir=W --config.data.source=VOCdevkit
 
 The network, images, rate and steps of gan_semi_voc without its unlabelled and generated images; name VGG16's
 weights in `init_from` for both. No figure of the paper belongs to this run: its widths, weights and rates

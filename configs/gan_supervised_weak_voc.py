@@ -1,6 +1,6 @@
 """FCN-8s on 25 masks of each class of PASCAL VOC 2012: the baseline of gan_weak_voc.
 
-  python -m jseg.main --config=configs/gan_supervised_weak_voc.py --workdir=W --config.data.source=VOC2012
+  python -m jseg.main --config=configs/gan_supervised_weak_voc.py --workdir=W --config.data.source=VOCdevkit
 
 As gan_supervised_voc, on the images that gan_weak_voc has masks of. No figure of the paper belongs to this
 run: its widths, weights and rates could not be verified. Those here are of gengyanlei/ssgan, an unofficial

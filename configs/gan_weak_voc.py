@@ -1,6 +1,6 @@
 """Weakly supervised adversarial training on PASCAL VOC 2012: 25 masks a class, tags of all other images.
 
-  python -m jseg.main --config=configs/gan_weak_voc.py --workdir=W --config.data.source=VOC2012
+  python -m jseg.main --config=configs/gan_weak_voc.py --workdir=W --config.data.source=VOCdevkit
 
 Souly, Spampinato, Shah (ICCV 2017), section 3: the generator makes images of given tags, and pixels of tagged
 images are of a class among their tags. gan_supervised_weak_voc is the same network with the masks alone. No

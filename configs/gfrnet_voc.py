@@ -1,6 +1,6 @@
 """G-FRNet (VGG16 encoder) on PASCAL VOC 2012, 21 classes.
 
-  python -m jseg.main --config=configs/gfrnet_voc.py --workdir=W --config.data.source=VOC2012
+  python -m jseg.main --config=configs/gfrnet_voc.py --workdir=W --config.data.source=VOCdevkit
 
 Recipe: as gfrnet_camvid.py without class weights, on the 10,582 images of VOC and SBD (trainaug) and crops
 of 320x320; the paper does not print it for this set. Published on the 1,449 validation images: mean IU 68.7,

@@ -1,6 +1,6 @@
 """PSPNet101 on PASCAL VOC 2012, 21 classes.
 
-  python -m jseg.main --config=configs/pspnet101_voc.py --workdir=W --config.data.source=VOC2012
+  python -m jseg.main --config=configs/pspnet101_voc.py --workdir=W --config.data.source=VOCdevkit
 
 Recipe and departures: as pspnet50_voc.py, with ResNet-101. Published on the 1,449 validation images: mean IU
 79.07, with several scales 79.63 (semseg); on the test server 82.6, 85.4 from COCO (paper). Within 1.0 counts

@@ -1,6 +1,6 @@
 """PSPNet50 on PASCAL VOC 2012, 21 classes.
 
-  python -m jseg.main --config=configs/pspnet50_voc.py --workdir=W --config.data.source=VOC2012
+  python -m jseg.main --config=configs/pspnet50_voc.py --workdir=W --config.data.source=VOCdevkit
 
 Recipe and departures: as pspnet50_ade20k.py, on the 10,582 images of VOC and SBD (trainaug), 30,000 steps
 (paper, section 5.1). Published on the 1,449 validation images: mean IU 77.05, with several scales 78.02

@@ -1,6 +1,6 @@
 """RefineNet-152 on PASCAL VOC 2012, 21 classes.
 
-  python -m jseg.main --config=configs/refinenet152_voc.py --workdir=W --config.data.source=VOC2012
+  python -m jseg.main --config=configs/refinenet152_voc.py --workdir=W --config.data.source=VOCdevkit
 
 Recipe and departures: as refinenet_voc.py, with ResNet-152. Published on the test server: 84.2, after COCO,
 with several scales.

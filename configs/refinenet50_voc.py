@@ -1,6 +1,6 @@
 """RefineNet-50 on PASCAL VOC 2012, 21 classes.
 
-  python -m jseg.main --config=configs/refinenet50_voc.py --workdir=W --config.data.source=VOC2012
+  python -m jseg.main --config=configs/refinenet50_voc.py --workdir=W --config.data.source=VOCdevkit
 
 Recipe and departures: as refinenet_voc.py, with ResNet-50, on the 1,464 images of VOC alone, as the demo
 model of guosheng/refinenet, which has 69.1 mean IU on the 1,449 validation images. Within 1.0 counts as

@@ -1,6 +1,6 @@
 """RefineNet-101 on PASCAL VOC 2012, 21 classes.
 
-  python -m jseg.main --config=configs/refinenet_voc.py --workdir=W --config.data.source=VOC2012
+  python -m jseg.main --config=configs/refinenet_voc.py --workdir=W --config.data.source=VOCdevkit
 
 Source: Lin et al. (arXiv:1611.06612) and guosheng/refinenet: SGD at 5e-4, a tenth of it for the ResNet,
 momentum 0.9, weight decay 5e-4, one image a step, scales 0.7 to 1.3, flips, crops of 400 around a class drawn

@@ -1,7 +1,7 @@
 """Compares ways to learn from few masks: mean IU against their number, over seeds, as table and curves.
 
   python -m jseg.compare --workdir=runs/few --dataset=shapes --subsets=strong:4,strong:16 --seeds=3
-  python -m jseg.compare --workdir=/tmp/c --dataset=voc --subsets=strong:5 --set=config.data.source=VOC2012
+  python -m jseg.compare --workdir=/tmp/c --dataset=voc --subsets=strong:5 --set=config.data.source=VOCdevkit
 
 The supervised-only baseline, decoupled training, and the semi and weakly supervised GAN, each by its config
 of that dataset; where a dataset has no config for one, it is left out. Runs follow each other and end in
