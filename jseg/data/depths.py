@@ -19,10 +19,8 @@ NYU_CAMERA = (518.857901, 519.469611, 325.582449, 253.736166)
 
 NEAR, FAR = 0.5, 10.0  # metres, between which `logarithm` spreads its 256 values; a Kinect sees no more
 
-_SMALL, _LARGE = (
-  3,
-  10,
-)  # pixels on each side of a patch: for the angles, and for gravity, which wants less noise
+# Pixels on each side of a patch: for the angles, and for gravity, which wants less noise.
+_SMALL, _LARGE = 3, 10
 _GRAVITY = ((45.0, 5), (15.0, 5))  # (degrees within which a surface counts as level or upright, rounds)
 _INERTIA = 1e-3  # how much of all normals the direction found so far counts for: it decides where they do not
 

@@ -109,9 +109,7 @@ def levels(
 ) -> Array:
   """The map that each box belongs to, int32 [n] in [0, len(scales)) (Lin et al. 2017, FPN, equation 1)."""
   side = jnp.sqrt(box_ops.areas(boxes))
-  level = jnp.floor(
-    level0 + jnp.log2(side / canonical) + 1e-6
-  )  # the last as in torchvision, for whole numbers
+  level = jnp.floor(level0 + jnp.log2(side / canonical) + 1e-6)  # the last, for whole numbers, as torchvision
   finest = round(-math.log2(scales[0]))
   return jnp.clip(level - finest, 0, len(scales) - 1).astype(jnp.int32)
 

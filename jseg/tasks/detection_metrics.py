@@ -57,9 +57,8 @@ def average_precision(
   measure: Any = cocoeval.COCOeval
   scores, by_class = {}, {}
   with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-    warnings.simplefilter(
-      'ignore', DeprecationWarning
-    )  # pycocotools 2.0.11 hands numpy 2 arrays in an old manner
+    # pycocotools 2.0.11 hands numpy 2 arrays in an old manner.
+    warnings.simplefilter('ignore', DeprecationWarning)
     reference = read()
     reference.dataset = _copied(truth)
     reference.createIndex()

@@ -77,9 +77,7 @@ class Encoder(nn.Module):
   output_stride: int = 32  # 32 | 16 | 8
   contract_dilation: bool = False  # a stage's first block keeps the dilation before it, as torchvision does
   dilate: bool = True  # strides that `output_stride` takes away become dilations
-  freeze_at: int = (
-    0  # no gradient to the stem (1) and the stages before number freeze_at, as Detectron counts
-  )
+  freeze_at: int = 0  # no gradient to the stem (1) and to stages before this number, as Detectron counts
   remat: bool = False  # compute blocks again in the backward pass: less memory, a third more time
   dtype: Dtype = jnp.float32
   axis_name: str | None = None
