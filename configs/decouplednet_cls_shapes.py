@@ -14,14 +14,14 @@ def get_config(arg: str = ''):
   """See the module's docstring."""
   config = base.get_config()
   config.model = base.section(
-    name='decouplednet', width=16, window=1, encoder_norm='bn', filler='he', dropout=0.5
+    name='decouplednet', width=16, window=1, encoder_norm='bn', filler='he', dropout=0.0
   )
   config.task = base.section(name='decoupled', stage='classify', preprocess='unit', seed_share=0.3)
   config.data.name, config.data.truth = 'shapes', 'tags'
   config.data.options = base.section(size=64, train=2000, val=200)
-  config.data.batch_size = 32
+  config.data.batch_size = 16
   config.augment.flip, config.augment.translate = True, 4
-  config.optim.name, config.optim.lr, config.optim.schedule = 'adam', 1e-3, 'cosine'
+  config.optim.name, config.optim.lr, config.optim.schedule = 'adam', 3e-3, 'cosine'
   config.optim.warmup = 100
   config.train.steps, config.train.log_every, config.train.save_every = 3000, 100, 1000
   return base.variant(config, arg)

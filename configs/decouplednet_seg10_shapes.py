@@ -14,4 +14,5 @@ def get_config(arg: str = ''):
   config = decouplednet_full_shapes.get_config()
   with config.unlocked():
     config.data.subset, config.task.query, config.augment.around = 'strong:10', 'set', 0.5
+    config.train.steps, config.train.save_every = 600, 300
   return base.variant(config, arg)

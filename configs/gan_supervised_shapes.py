@@ -15,9 +15,9 @@ def get_config(arg: str = ''):
   config.task = base.section(name='semantic', preprocess='unit', class_weights='none')
   config.data.name, config.data.subset = 'shapes', 'strong:4'
   config.data.options = base.section(size=64, train=2000, val=200)
-  config.data.batch_size, config.data.crop = 16, (64, 64)
+  config.data.batch_size, config.data.crop = 8, (64, 64)
   config.augment.flip, config.augment.translate = True, 4
   config.optim.name, config.optim.lr, config.optim.schedule = 'adam', 2e-3, 'cosine'
   config.optim.warmup = 50
-  config.train.steps, config.train.log_every, config.train.save_every = 1000, 50, 500
+  config.train.steps, config.train.log_every, config.train.save_every = 600, 50, 300
   return base.variant(config, arg)

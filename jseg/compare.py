@@ -4,8 +4,8 @@
   python -m jseg.compare --workdir=/tmp/c --dataset=voc --subsets=strong:5 --set=config.data.source=VOCdevkit
 
 The supervised-only baseline, decoupled training, and the semi and weakly supervised GAN, each by its config
-of that dataset; where a dataset has no config for one, it is left out. Runs follow each other and end in
-comparison.md, .json and .png of the workdir; typed again, the command goes on where it was stopped.
+of that dataset; where a dataset has no config for one, it is left out. --jobs of them run at a time. They
+end in comparison.md, .json and .png of the workdir; typed again, the command goes on where it was stopped.
 """
 
 import functools
@@ -22,6 +22,7 @@ _DATASET = flags.DEFINE_string('dataset', 'shapes', 'Whose config files: the las
 _WAYS = flags.DEFINE_list('ways', '', 'Some of: supervised only, decoupled, GAN semi, GAN weak; empty: all.')
 _SUBSETS = flags.DEFINE_list('subsets', 'strong:4,strong:16', 'Which images keep masks, as data.subset.')
 _SEEDS = flags.DEFINE_integer('seeds', 3, 'How many seeds: 0, 1, ...')
+_JOBS = flags.DEFINE_integer('jobs', 1, 'How many runs at a time.')
 _SET = flags.DEFINE_multi_string('set', [], 'config.KEY=VALUE for all runs; may be given several times.')
 _SET_TAGS = flags.DEFINE_multi_string('set_tags', [], 'config.KEY=VALUE for the runs from tags alone.')
 
@@ -39,8 +40,9 @@ def main(argv: Sequence[str]) -> None:
 def _run() -> None:
   if not _WORKDIR.value:
     raise ValueError('--workdir is missing: name the folder the runs may write to')
-  if _SEEDS.value < 1 or not _SUBSETS.value:
-    raise ValueError(f'--seeds={_SEEDS.value} and --subsets={",".join(_SUBSETS.value)}: at least one of each')
+  if min(_SEEDS.value, _JOBS.value) < 1 or not _SUBSETS.value:
+    given = f'--seeds={_SEEDS.value}, --jobs={_JOBS.value}, --subsets={",".join(_SUBSETS.value)}'
+    raise ValueError(f'{given}: at least 1 of each')
   known = comparison.ways(_CONFIGS.value, _DATASET.value)
   chosen = {
     name: way for name, way in known.items() if not _WAYS.value or name.replace(',', '') in _WAYS.value
@@ -57,6 +59,7 @@ def _run() -> None:
     workdir,
     subsets=_SUBSETS.value,
     seeds=_SEEDS.value,
+    jobs=_JOBS.value,
     overrides=[f'--{word}' for word in _SET.value],
     first_overrides=[f'--{word}' for word in _SET_TAGS.value],
   )

@@ -5,6 +5,7 @@ import pathlib
 import re
 import subprocess
 import sys
+import threading
 
 import pytest
 import runs
@@ -77,6 +78,24 @@ def test_what_is_done_is_not_done_again(tmp_path):
     compared(tmp_path, run, seeds=1, overrides=['--config.train.steps=1'])
 
 
+def test_runs_side_by_side_give_the_same_and_stop_where_one_fails(tmp_path):
+  meeting = threading.Barrier(2, timeout=30)  # a run that is alone breaks it
+
+  class Pairs(Runner):
+    def __call__(self, flags):
+      meeting.wait()
+      return super().__call__(flags)
+
+  ways = {name: comparison.ways(CONFIGS, 'shapes')[name] for name in ('supervised only', 'GAN, semi')}
+  given = {'subsets': ['strong:4', 'strong:16'], 'seeds': 2}
+  together = comparison.compare(ways, tmp_path / 'a', jobs=2, run=Pairs(), **given)
+  assert together == comparison.compare(ways, tmp_path / 'b', run=Runner(), **given)
+  run = Runner(fails='config.seed=0')
+  with pytest.raises(ValueError, match='a run failed'):
+    comparison.compare(ways, tmp_path / 'c', run=run, **{**given, 'seeds': 9})
+  assert len(run.calls) < 9  # of 36
+
+
 def test_datasets_without_background_leave_out_what_needs_one():
   assert comparison.ways(CONFIGS, 'camvid').keys() == {'supervised only', 'GAN, semi'}
   assert comparison.ways(CONFIGS, 'voc').keys() == comparison.ways(CONFIGS, 'shapes').keys()
@@ -111,7 +130,7 @@ def test_curves_are_drawn_or_say_what_to_install(tmp_path, monkeypatch):
   ('flags', 'message'),
   [
     ((), '--workdir is missing'),
-    (('--workdir=W', '--seeds=0'), 'at least one of each'),
+    (('--workdir=W', '--seeds=0'), 'at least 1 of each'),
     (('--workdir=W', '--ways=decoupled,magic'), 'are: supervised only, decoupled, GAN semi, GAN weak'),
     (('--workdir=W', '--dataset=isbi'), 'can be: camvid, shapes, voc'),
   ],

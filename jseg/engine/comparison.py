@@ -6,6 +6,7 @@ import pathlib
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from concurrent import futures
 from typing import Any
 
 import numpy as np
@@ -61,9 +62,10 @@ def compare(
   seeds: int,
   overrides: Sequence[str] = (),
   first_overrides: Sequence[str] = (),
+  jobs: int = 1,
   run: Callable[[Sequence[str]], int] | None = None,
 ) -> dict[str, dict[str, list[float]]]:
-  """Trains what is not yet there, one run after the other, and returns {way: {subset: [mean IU of a seed]}}.
+  """Trains what is not yet there and returns {way: {subset: [mean IU of a seed]}}.
 
   A run whose last result lies in its folder is not run again, one that was stopped goes on. Seed s draws the
   images that keep their masks, the initial weights and the order; all ways of one s have the same images.
@@ -75,29 +77,52 @@ def compare(
     seeds: 0 .. seeds - 1.
     overrides: flags of jseg.main for every run.
     first_overrides: flags for runs from tags alone, after those.
+    jobs: runs at a time; those of one way and seed follow each other. After a failure no new way begins.
     run: arguments of jseg.main -> exit status; None: a process each.
 
   Raises:
     ValueError: a run failed.
   """
-  run = run or _process
+  given = workdir, subsets, overrides, first_overrides, run or _process
+  chains = [(seed, name) for seed in range(seeds) for name in chosen]
+  with futures.ThreadPoolExecutor(jobs) as pool:
+    waiting = [pool.submit(_chain, seed, name, chosen[name], *given) for seed, name in chains]
+    try:
+      futures.wait(waiting, return_when=futures.FIRST_EXCEPTION)
+    finally:
+      pool.shutdown(cancel_futures=True)  # of what has not begun by then; nothing is left unless a run failed
+    rows = [chain.result() for chain in waiting]
   scores: dict[str, dict[str, list[float]]] = {}
-  for seed in range(seeds):
-    for name, way in chosen.items():
-      slug = name.replace(',', '').replace(' ', '_')
-      begin = [f'--config.seed={seed}', *overrides]
-      if way.first:
-        first = workdir / f'{slug}_tags_{seed}'
-        flags = [f'--config={way.first}', f'--workdir={first}', *begin, *first_overrides]
-        found = _score(run, flags, first)
-        scores.setdefault(name, {}).setdefault('tags', []).append(found)
-        begin.append(f'--config.init_from={first}')
-      for subset in subsets:
-        place = workdir / f'{slug}_{subset.replace(":", "").replace("/", "of")}_{seed}'
-        flags = [f'--config={way.config}', f'--workdir={place}', *begin]
-        flags += [f'--config.data.subset={subset}', f'--config.data.subset_seed={seed}']
-        scores.setdefault(name, {}).setdefault(subset, []).append(_score(run, flags, place))
+  for (_, name), row in zip(chains, rows, strict=True):
+    for column, score in row.items():
+      scores.setdefault(name, {}).setdefault(column, []).append(score)
   return scores
+
+
+def _chain(
+  seed: int,
+  name: str,
+  way: Way,
+  workdir: pathlib.Path,
+  subsets: Sequence[str],
+  overrides: Sequence[str],
+  first_overrides: Sequence[str],
+  run: Callable[[Sequence[str]], int],
+) -> dict[str, float]:
+  """Mean IU of one way and seed, 'tags' first if the way has two stages: {subset: mean IU}."""
+  slug, row = name.replace(',', '').replace(' ', '_'), {}
+  begin = [f'--config.seed={seed}', *overrides]
+  if way.first:
+    first = workdir / f'{slug}_tags_{seed}'
+    flags = [f'--config={way.first}', f'--workdir={first}', *begin, *first_overrides]
+    row['tags'] = _score(run, flags, first)
+    begin.append(f'--config.init_from={first}')
+  for subset in subsets:
+    place = workdir / f'{slug}_{subset.replace(":", "").replace("/", "of")}_{seed}'
+    flags = [f'--config={way.config}', f'--workdir={place}', *begin]
+    flags += [f'--config.data.subset={subset}', f'--config.data.subset_seed={seed}']
+    row[subset] = _score(run, flags, place)
+  return row
 
 
 def _process(flags: Sequence[str]) -> int:
