@@ -1,11 +1,12 @@
 """Compares ways to learn from few masks: mean IU against their number, over seeds, as table and curves.
 
   python -m jseg.compare --workdir=runs/few --dataset=shapes --subsets=strong:4,strong:16 --seeds=3
-  python -m jseg.compare --workdir=/tmp/c --dataset=voc --subsets=strong:5 --set=config.data.source=VOCdevkit
+  python -m jseg.compare --workdir=runs/v --dataset=voc --subsets=strong:5 --set=config.data.source=VOCdevkit
 
 The supervised-only baseline, decoupled training, and the semi and weakly supervised GAN, each by its config
-of that dataset; where a dataset has no config for one, it is left out. --jobs of them run at a time. They
-end in comparison.md, .json and .png of the workdir; typed again, the command goes on where it was stopped.
+of that dataset; where a dataset has no config for one, it is left out. --jobs of them run at a time. What
+they print goes to a .log beside the folder of each. They end in comparison.md, .json and .png of the workdir;
+typed again, the command goes on where it was stopped.
 """
 
 import functools

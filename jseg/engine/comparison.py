@@ -1,10 +1,13 @@
 """Mean IU against the number of masks: ways to learn from few of them, side by side over several seeds."""
 
 import dataclasses
+import datetime
 import json
 import pathlib
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent import futures
 from typing import Any
@@ -54,6 +57,26 @@ def ways(folder: str, dataset: str) -> dict[str, Way]:
   return found
 
 
+class _Told:
+  """Says of each run on stderr that it begins, and at its end the score and about how long the rest takes."""
+
+  def __init__(self, total: int):
+    self._total, self._left, self._trained, self._began = total, total, 0, time.monotonic()
+    self._lock = threading.Lock()  # runs end in threads of their own
+
+  def begins(self, place: pathlib.Path, log: pathlib.Path) -> None:
+    print(f'{place.name}: training, its lines in {log}', file=sys.stderr, flush=True)
+
+  def ends(self, place: pathlib.Path, score: float, trained: bool) -> None:
+    with self._lock:
+      self._left, self._trained = self._left - 1, self._trained + trained
+      line = f'{place.name}: mean IU {100 * score:.2f} %, {self._total - self._left} of {self._total} runs'
+      if self._trained and self._left:
+        left = (time.monotonic() - self._began) / self._trained * self._left
+        line += f', about {datetime.timedelta(seconds=round(left))} left'
+      print(line, file=sys.stderr, flush=True)
+
+
 def compare(
   chosen: Mapping[str, Way],
   workdir: pathlib.Path,
@@ -63,7 +86,7 @@ def compare(
   overrides: Sequence[str] = (),
   first_overrides: Sequence[str] = (),
   jobs: int = 1,
-  run: Callable[[Sequence[str]], int] | None = None,
+  run: Callable[[Sequence[str], pathlib.Path], int] | None = None,
 ) -> dict[str, dict[str, list[float]]]:
   """Trains what is not yet there and returns {way: {subset: [mean IU of a seed]}}.
 
@@ -72,28 +95,30 @@ def compare(
 
   Args:
     chosen: by name.
-    workdir: has a folder for every run.
+    workdir: has a folder for every run, and beside it the lines it printed, as .log.
     subsets: as data.subset takes them.
     seeds: 0 .. seeds - 1.
     overrides: flags of jseg.main for every run.
     first_overrides: flags for runs from tags alone, after those.
     jobs: runs at a time; those of one way and seed follow each other. After a failure no new way begins.
-    run: arguments of jseg.main -> exit status; None: a process each.
+    run: (arguments of jseg.main, where its lines go) -> exit status; None: a process each.
 
   Raises:
     ValueError: a run failed.
   """
-  given = workdir, subsets, overrides, first_overrides, run or _process
-  chains = [(seed, name) for seed in range(seeds) for name in chosen]
+  chains = [
+    (name, _chain(seed, name, chosen[name], workdir, subsets, overrides, first_overrides))
+    for seed in range(seeds)
+    for name in chosen
+  ]
+  workdir.mkdir(parents=True, exist_ok=True)
+  told = _Told(sum(len(chain) for _, chain in chains))
+  failed = threading.Event()
   with futures.ThreadPoolExecutor(jobs) as pool:
-    waiting = [pool.submit(_chain, seed, name, chosen[name], *given) for seed, name in chains]
-    try:
-      futures.wait(waiting, return_when=futures.FIRST_EXCEPTION)
-    finally:
-      pool.shutdown(cancel_futures=True)  # of what has not begun by then; nothing is left unless a run failed
-    rows = [chain.result() for chain in waiting]
+    waiting = [pool.submit(_followed, chain, run or _process, told, failed) for _, chain in chains]
+  found = [chain.result() for chain in waiting]
   scores: dict[str, dict[str, list[float]]] = {}
-  for (_, name), row in zip(chains, rows, strict=True):
+  for (name, _), row in zip(chains, found, strict=True):
     for column, score in row.items():
       scores.setdefault(name, {}).setdefault(column, []).append(score)
   return scores
@@ -107,42 +132,66 @@ def _chain(
   subsets: Sequence[str],
   overrides: Sequence[str],
   first_overrides: Sequence[str],
-  run: Callable[[Sequence[str]], int],
-) -> dict[str, float]:
-  """Mean IU of one way and seed, 'tags' first if the way has two stages: {subset: mean IU}."""
-  slug, row = name.replace(',', '').replace(' ', '_'), {}
+) -> dict[str, tuple[pathlib.Path, list[str]]]:
+  """{column: (folder, flags of jseg.main)} of the runs of one way and seed, in their order."""
+  slug, runs = name.replace(',', '').replace(' ', '_'), {}
   begin = [f'--config.seed={seed}', *overrides]
   if way.first:
     first = workdir / f'{slug}_tags_{seed}'
-    flags = [f'--config={way.first}', f'--workdir={first}', *begin, *first_overrides]
-    row['tags'] = _score(run, flags, first)
+    runs['tags'] = first, [f'--config={way.first}', f'--workdir={first}', *begin, *first_overrides]
     begin.append(f'--config.init_from={first}')
   for subset in subsets:
     place = workdir / f'{slug}_{subset.replace(":", "").replace("/", "of")}_{seed}'
     flags = [f'--config={way.config}', f'--workdir={place}', *begin]
-    flags += [f'--config.data.subset={subset}', f'--config.data.subset_seed={seed}']
-    row[subset] = _score(run, flags, place)
-  return row
+    runs[subset] = place, [*flags, f'--config.data.subset={subset}', f'--config.data.subset_seed={seed}']
+  return runs
 
 
-def _process(flags: Sequence[str]) -> int:
-  return subprocess.run([sys.executable, '-m', 'jseg.main', *flags], check=False).returncode
+def _followed(
+  chain: Mapping[str, tuple[pathlib.Path, list[str]]],
+  run: Callable[[Sequence[str], pathlib.Path], int],
+  told: _Told,
+  failed: threading.Event,
+) -> dict[str, float]:
+  """Runs a chain and returns {column: mean IU}; nothing if another one has failed."""
+  if failed.is_set():
+    return {}
+  try:
+    return {column: _score(run, flags, place, told) for column, (place, flags) in chain.items()}
+  except BaseException:
+    failed.set()
+    raise
 
 
-def _score(run: Callable[[Sequence[str]], int], flags: Sequence[str], workdir: pathlib.Path) -> float:
+def _process(flags: Sequence[str], log: pathlib.Path) -> int:
+  with log.open('a') as lines:
+    command = [sys.executable, '-m', 'jseg.main', *flags]
+    return subprocess.run(command, stdout=lines, stderr=subprocess.STDOUT, check=False).returncode
+
+
+def _score(
+  run: Callable[[Sequence[str], pathlib.Path], int],
+  flags: Sequence[str],
+  workdir: pathlib.Path,
+  told: _Told,
+) -> float:
   """The mean IU of a run's last result; it is run first unless it was whole."""
-  done = workdir / 'done.json'
-  if not done.is_file():
-    if run(flags):
-      raise ValueError(f'a run failed: python -m jseg.main {" ".join(flags)}')
+  done, log = workdir / 'done.json', workdir.with_name(f'{workdir.name}.log')
+  trained = not done.is_file()
+  if trained:
+    told.begins(workdir, log)
+    if run(flags, log):
+      last = (log.read_text().splitlines() if log.is_file() else [])[-1:]
+      raise ValueError(f'a run failed: python -m jseg.main {" ".join(flags)}: {"".join(last)}')
     results = sorted((workdir / 'results').glob('*.json'), key=lambda path: int(path.stem.split('-')[-1]))
-    last = json.loads(results[-1].read_text())
+    result = json.loads(results[-1].read_text())
     writers.write_json(
-      done, {'flags': list(flags), 'mean_iu': last['scores']['mean_iu'], 'step': last['step']}
+      done, {'flags': list(flags), 'mean_iu': result['scores']['mean_iu'], 'step': result['step']}
     )
   content: dict[str, Any] = json.loads(done.read_text())
   if content['flags'] != list(flags):
     raise ValueError(f'{workdir} holds a run with other flags ({" ".join(content["flags"])}); name another')
+  told.ends(workdir, content['mean_iu'], trained)
   return float(content['mean_iu'])
 
 
