@@ -3,7 +3,7 @@
   python -m jseg.main --config=configs/decouplednet_cls_shapes.py --workdir=runs/cls
 
 No paper has this row. A narrow network (16 features at the top, fc6 1x1) from nothing, so that
-VGG16 is normalised here, on 64-pixel images.
+VGG16 is normalised here and has no dropout, on 64-pixel images.
 `decouplednet_{seg5,seg10,seg25,full}_shapes` start from its workdir.
 """
 
