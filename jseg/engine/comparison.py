@@ -181,7 +181,7 @@ def _score(
   if trained:
     told.begins(workdir, log)
     if run(flags, log):
-      last = (log.read_text().splitlines() if log.is_file() else [])[-1:]
+      last = log.read_text().splitlines()[-1:]
       raise ValueError(f'a run failed: python -m jseg.main {" ".join(flags)}: {"".join(last)}')
     results = sorted((workdir / 'results').glob('*.json'), key=lambda path: int(path.stem.split('-')[-1]))
     result = json.loads(results[-1].read_text())
