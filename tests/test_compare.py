@@ -137,6 +137,7 @@ def test_curves_are_drawn_or_say_what_to_install(tmp_path, monkeypatch):
   [
     ((), '--workdir is missing'),
     (('--workdir=W', '--seeds=0'), 'at least 1 of each'),
+    (('--workdir=W', '--jobs=0'), 'at least 1 of each'),
     (('--workdir=W', '--ways=decoupled,magic'), 'are: supervised only, decoupled, GAN semi, GAN weak'),
     (('--workdir=W', '--dataset=isbi'), 'can be: camvid, shapes, voc'),
   ],
