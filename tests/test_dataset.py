@@ -41,6 +41,15 @@ def test_prepare_then_verify(tmp_path, capsys):
   )
 
 
+def test_prepare_leaves_nothing_but_the_copy(tmp_path, monkeypatch):
+  source = make_source(tmp_path / 'CamVid')
+  (tmp_path / 'tmp').mkdir()
+  monkeypatch.setattr('tempfile.tempdir', str(tmp_path / 'tmp'))
+  assert dataset.run('prepare', 'camvid', source, str(tmp_path / 'data')) == 0
+  assert not list((tmp_path / 'tmp').iterdir())
+  assert {path.name for path in tmp_path.iterdir()} == {'CamVid', 'data', 'tmp'}
+
+
 def test_verify_lists_all_and_fails(tmp_path, capsys):
   source = make_source(tmp_path / 'CamVid')
   (tmp_path / 'CamVid' / 'val' / 'a.png').write_bytes(b'')

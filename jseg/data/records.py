@@ -138,6 +138,13 @@ def write(
     counts.keep(pathlib.Path(builder.data_dir), part, np.array(rows), 'extents')
 
 
+class _Info(tfds.core.DatasetInfo):
+  """What is known of a copy, told by its own files alone."""
+
+  def initialize_from_bucket(self) -> None:
+    """Asks nobody: TFDS would look for numbers of its own, and leave an empty folder in the temporary one."""
+
+
 class _Copy(tfds.core.GeneratorBasedBuilder, skip_registration=True):
   """The TFDS builder: image bytes as they are, masks as 8-bit grey PNG of train ids with void 255.
 
@@ -165,9 +172,7 @@ class _Copy(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     if self._has_objects():
       features['objects'] = tfds.features.Text()
     # Kept in the order of the scan, so that index i means the same image in every copy.
-    return tfds.core.DatasetInfo(
-      builder=self, features=tfds.features.FeaturesDict(features), disable_shuffling=True
-    )
+    return _Info(builder=self, features=tfds.features.FeaturesDict(features), disable_shuffling=True)
 
   def _split_generators(self, dl_manager: Any) -> dict[str, Iterator[tuple[int, dict[str, Any]]]]:
     return {part: self._generate_examples(part) for part in self._found.pairs}
