@@ -6,12 +6,55 @@ The tree is locked: a misspelt key or a value of another type fails at the line 
 Tuples, not lists: lists cannot be overridden from the command line.
 """
 
+from typing import Any
+
 import ml_collections
 
 
 def section(**options) -> ml_collections.ConfigDict:
   """A section whose keys are the named options of a constructor; replaces a whole section."""
   return ml_collections.ConfigDict(options)
+
+
+# Scores that a published row may give, by the names of result files: those of labels, those of instances.
+SCORES = (
+  'mean_iu',
+  'pixel_accuracy',
+  'mean_accuracy',
+  'frequency_weighted_iu',
+  'box_ap',
+  'mask_ap',
+  'keypoint_ap',
+)
+
+
+def published(
+  split: str, source: str, *, scales: str = 'one', unlike: str = '', within: float = 0.0, **scores: float
+) -> dict[str, Any]:
+  """A row of PUBLISHED in a config file: what others measured, for `python -m jseg.tables`.
+
+  Args:
+    split: the dataset's, as eval.split names it; 'server' for one whose masks its owners keep.
+    source: where the figures stand.
+    scales: one | several, at test time.
+    unlike: what keeps a run of this config from being set beside these figures; '' if nothing does.
+    within: how many percent points around the first score count as reproduced; 0 if nobody can tell.
+    scores: percent, of SCORES.
+  """
+  unknown = sorted(set(scores) - set(SCORES))
+  if unknown or not scores or scales not in ('one', 'several'):
+    raise ValueError(
+      f'published({split!r}, {source!r}): {unknown or scales} is unknown or no score is given; there are: '
+      f'{", ".join(SCORES)}, scales one | several'
+    )
+  return {
+    'split': split,
+    'source': source,
+    'scales': scales,
+    'unlike': unlike,
+    'within': within,
+    'scores': scores,
+  }
 
 
 def get_config() -> ml_collections.ConfigDict:

@@ -13,6 +13,18 @@ converted weights in `init_from`; from scratch is a departure.
 
 from configs import base, segnet_camvid
 
+PUBLISHED = (
+  base.published(
+    'test',
+    'Kendall et al. (arXiv:1511.02680)',
+    unlike='3,433 training images of several datasets',
+    mean_iu=63.1,
+    pixel_accuracy=86.9,
+    mean_accuracy=76.3,
+  ),
+  base.published('test', 'a retraining by others', mean_iu=52.0, pixel_accuracy=85.0, mean_accuracy=70.0),
+)
+
 
 def get_config(arg: str = ''):
   """See the module's docstring."""

@@ -10,6 +10,8 @@ little is said to be gained. The encoder starts from ImageNet: name its weights 
 
 from configs import base, bayesian_segnet_camvid
 
+PUBLISHED = (base.published('test', 'Kendall et al. (arXiv:1511.02680)', mean_iu=30.7),)
+
 
 def get_config(arg: str = ''):
   """See the module's docstring."""

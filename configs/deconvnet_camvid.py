@@ -13,6 +13,18 @@ Published: 59.77 mean IU, 89.58 global, 70.24 class from 3,433 training images o
 
 from configs import base
 
+PUBLISHED = (
+  base.published(
+    'test',
+    'SegNet (PAMI 2017), table 3',
+    unlike='3,433 training images of several datasets',
+    mean_iu=59.77,
+    pixel_accuracy=89.58,
+    mean_accuracy=70.24,
+  ),
+  base.published('test', 'FC-DenseNet (arXiv:1611.09326), table 3', mean_iu=48.9, pixel_accuracy=85.9),
+)
+
 
 def get_config(arg: str = ''):
   """See the module's docstring."""

@@ -8,6 +8,12 @@ on the 5,050 test images: mean IU 22.57, global 66.13, class 32.28.
 
 from configs import base, segnet_sunrgbd
 
+PUBLISHED = (
+  base.published(
+    'test', 'SegNet (PAMI 2017), table 4', mean_iu=22.57, pixel_accuracy=66.13, mean_accuracy=32.28
+  ),
+)
+
 
 def get_config(arg: str = ''):
   """See the module's docstring."""

@@ -11,6 +11,8 @@ proposals. Published: 58.7 (test).
 
 from configs import base, decouplednet_full_voc
 
+PUBLISHED = (base.published('server', "DecoupledNet's README", mean_iu=58.7),)
+
 
 def get_config(arg: str = ''):
   """See the module's docstring."""

@@ -10,6 +10,11 @@ davidtvs/PyTorch-ENet has 59.4 to 60.1.
 
 from configs import base, enet_camvid
 
+PUBLISHED = (
+  base.published('server', 'ENet (arXiv:1606.02147)', mean_iu=58.3),
+  base.published('val', 'davidtvs/PyTorch-ENet', mean_iu=59.4),
+)
+
 
 def get_config(arg: str = ''):
   """See the module's docstring."""

@@ -8,6 +8,8 @@ the paper resizes to 256x200. Published on the 5,050 test images: mean IU 19.7 (
 
 from configs import base, enet_camvid
 
+PUBLISHED = (base.published('test', 'ENet (arXiv:1606.02147)', unlike='images of 256x200', mean_iu=19.7),)
+
 
 def get_config(arg: str = ''):
   """See the module's docstring."""

@@ -13,6 +13,10 @@ frames, ours one image. Published on the 233 test images: 66.9 mean IU, 91.5 glo
 
 from configs import base
 
+PUBLISHED = (
+  base.published('test', 'FC-DenseNet (arXiv:1611.09326), table 3', mean_iu=66.9, pixel_accuracy=91.5),
+)
+
 
 def get_config(arg: str = ''):
   """See the module's docstring."""

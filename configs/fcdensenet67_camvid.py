@@ -9,6 +9,11 @@ a reproduction (wjmaddox) has 61.6.
 
 from configs import base, fcdensenet103_camvid
 
+PUBLISHED = (
+  base.published('test', 'FC-DenseNet (arXiv:1611.09326), table 3', mean_iu=65.8, pixel_accuracy=90.8),
+  base.published('test', 'wjmaddox', mean_iu=61.6),
+)
+
 
 def get_config(arg: str = ''):
   """See the module's docstring."""

@@ -11,6 +11,18 @@ Published on the 200 test images: mean IU 39.5, pixel accuracy 85.2, class 51.7,
 
 from configs import base, fcn32s_voc
 
+PUBLISHED = (
+  base.published(
+    'test',
+    'FCN (CVPR 2015), table 5',
+    within=1.0,
+    mean_iu=39.5,
+    pixel_accuracy=85.2,
+    mean_accuracy=51.7,
+    frequency_weighted_iu=76.1,
+  ),
+)
+
 
 def get_config(arg: str = ''):
   """See the module's docstring."""

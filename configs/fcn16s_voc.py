@@ -9,6 +9,11 @@ seg11valid: mean IU 65.0 (released weights), 64.91 (wkentaro/pytorch-fcn); withi
 
 from configs import base, fcn32s_voc
 
+PUBLISHED = (
+  base.published('seg11valid', 'released weights, fcn.berkeleyvision.org', within=1.0, mean_iu=65.0),
+  base.published('seg11valid', 'wkentaro/pytorch-fcn', mean_iu=64.91),
+)
+
 
 def get_config(arg: str = ''):
   """See the module's docstring."""

@@ -8,6 +8,12 @@ global, 66.38 class on the 233 test images. VGG16 comes from ImageNet: name its 
 
 from configs import base, fcn32s_voc
 
+PUBLISHED = (
+  base.published(
+    'test', 'GitLanx/Semantic-Segmentation-PyTorch', mean_iu=48.62, pixel_accuracy=82.04, mean_accuracy=66.38
+  ),
+)
+
 
 def get_config(arg: str = ''):
   """See the module's docstring."""

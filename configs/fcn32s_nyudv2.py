@@ -10,6 +10,18 @@ images: mean IU 29.2, pixel accuracy 60.0, class 42.2, frequency-weighted 43.9 (
 
 from configs import base, fcn32s_voc
 
+PUBLISHED = (
+  base.published(
+    'test',
+    'FCN (CVPR 2015), table 4',
+    within=1.0,
+    mean_iu=29.2,
+    pixel_accuracy=60.0,
+    mean_accuracy=42.2,
+    frequency_weighted_iu=43.9,
+  ),
+)
+
 
 def get_config(arg: str = ''):
   """See the module's docstring."""

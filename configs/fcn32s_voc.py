@@ -13,6 +13,11 @@ the 736 images of seg11valid (VOC 2011 val less SBD train): mean IU 63.6 (releas
 
 from configs import base
 
+PUBLISHED = (
+  base.published('seg11valid', 'released weights, fcn.berkeleyvision.org', within=1.0, mean_iu=63.6),
+  base.published('seg11valid', 'wkentaro/pytorch-fcn', mean_iu=62.84),
+)
+
 
 def get_config(arg: str = ''):
   """See the module's docstring."""

@@ -8,6 +8,10 @@ mean IU 29.39, pixel accuracy 71.32 (PSPNet, table 4).
 
 from configs import base, fcn8s_atonce_voc
 
+PUBLISHED = (
+  base.published('val', 'PSPNet (arXiv:1612.01105), table 4', mean_iu=29.39, pixel_accuracy=71.32),
+)
+
 
 def get_config(arg: str = ''):
   """See the module's docstring."""

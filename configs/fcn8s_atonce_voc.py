@@ -9,6 +9,11 @@ Recipe and departure: as fcn32s_voc.py (voc-fcn8s-atonce) for 300,000 iterations
 
 from configs import base, fcn32s_voc
 
+PUBLISHED = (
+  base.published('seg11valid', 'released weights, fcn.berkeleyvision.org', within=1.0, mean_iu=65.4),
+  base.published('seg11valid', 'wkentaro/pytorch-fcn', mean_iu=64.74),
+)
+
 
 def get_config(arg: str = ''):
   """See the module's docstring."""

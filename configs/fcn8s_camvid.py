@@ -11,6 +11,13 @@ converted weights in `init_from`; from scratch this recipe does not move.
 
 from configs import base
 
+PUBLISHED = (
+  base.published('test', 'FC-DenseNet (arXiv:1611.09326), table 3', mean_iu=57.0, pixel_accuracy=88.0),
+  base.published(
+    'test', 'GitLanx/Semantic-Segmentation-PyTorch', mean_iu=50.36, pixel_accuracy=83.62, mean_accuracy=66.79
+  ),
+)
+
 
 def get_config(arg: str = ''):
   """See the module's docstring."""

@@ -9,6 +9,11 @@ seg11valid: mean IU 65.5 (released weights), 65.49 (wkentaro/pytorch-fcn); withi
 
 from configs import base, fcn32s_voc
 
+PUBLISHED = (
+  base.published('seg11valid', 'released weights, fcn.berkeleyvision.org', within=1.0, mean_iu=65.5),
+  base.published('seg11valid', 'wkentaro/pytorch-fcn', mean_iu=65.49),
+)
+
 
 def get_config(arg: str = ''):
   """See the module's docstring."""

@@ -11,6 +11,11 @@ trainaug instead of SBD's train split, as fcn32s_voc.py. Published on the 736 im
 
 from configs import base, fcn32s_voc
 
+PUBLISHED = (
+  base.published('seg11valid', 'released weights, fcn.berkeleyvision.org', within=1.0, mean_iu=48.0),
+  base.published('seg11valid', 'FCN (CVPR 2015), table 1', unlike='trained on VOC alone', mean_iu=39.8),
+)
+
 
 def get_config(arg: str = ''):
   """See the module's docstring."""

@@ -9,6 +9,12 @@ parameters, here 613,003 (with biases and normalisation).
 
 from configs import base, fcn_basic_camvid
 
+PUBLISHED = (
+  base.published(
+    'test', 'SegNet (PAMI 2017), table 1', mean_iu=43.3, pixel_accuracy=77.9, mean_accuracy=61.1
+  ),
+)
+
 
 def get_config(arg: str = ''):
   """See the module's docstring."""

@@ -12,6 +12,12 @@ parameters, here 646,124 (with biases and normalisation).
 
 from configs import base, segnet_basic_camvid
 
+PUBLISHED = (
+  base.published(
+    'test', 'SegNet (PAMI 2017), table 1', mean_iu=47.3, pixel_accuracy=81.7, mean_accuracy=62.4
+  ),
+)
+
 
 def get_config(arg: str = ''):
   """See the module's docstring."""

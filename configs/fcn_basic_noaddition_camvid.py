@@ -9,6 +9,12 @@ parameters, here 643,979 (with biases and normalisation).
 
 from configs import base, fcn_basic_camvid
 
+PUBLISHED = (
+  base.published(
+    'test', 'SegNet (PAMI 2017), table 1', mean_iu=44.1, pixel_accuracy=80.5, mean_accuracy=58.6
+  ),
+)
+
 
 def get_config(arg: str = ''):
   """See the module's docstring."""

@@ -10,6 +10,12 @@ parameters, here 1,661,579 (with biases and normalisation).
 
 from configs import base, fcn_basic_camvid
 
+PUBLISHED = (
+  base.published(
+    'test', 'SegNet (PAMI 2017), table 1', mean_iu=45.9, pixel_accuracy=80.5, mean_accuracy=61.6
+  ),
+)
+
 
 def get_config(arg: str = ''):
   """See the module's docstring."""

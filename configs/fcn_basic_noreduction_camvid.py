@@ -9,6 +9,12 @@ parameters, here 1,661,579 (with biases and normalisation).
 
 from configs import base, fcn_basic_camvid
 
+PUBLISHED = (
+  base.published(
+    'test', 'SegNet (PAMI 2017), table 1', mean_iu=50.1, pixel_accuracy=84.1, mean_accuracy=63.4
+  ),
+)
+
 
 def get_config(arg: str = ''):
   """See the module's docstring."""

@@ -11,6 +11,10 @@ is known for more images.
 
 from configs import base, fcn_alexnet_voc
 
+PUBLISHED = (
+  base.published('seg11valid', 'FCN (CVPR 2015), table 1', unlike='trained on VOC alone', mean_iu=42.5),
+)
+
 
 def get_config(arg: str = ''):
   """See the module's docstring."""

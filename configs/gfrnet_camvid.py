@@ -13,6 +13,8 @@ from configs import base
 
 LOSSES = tuple((f'pred_{i}', 1.0) for i in range(1, 6)) + (('logits', 1.0),)
 
+PUBLISHED = (base.published('test', 'G-FRNet (CVPR 2017)', mean_iu=68.0),)
+
 
 def get_config(arg: str = ''):
   """See the module's docstring."""

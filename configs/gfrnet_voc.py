@@ -9,6 +9,8 @@ with sums for gates (`gate='sum'`) 66.76; within 1.0 counts as reproduced.
 
 from configs import base, gfrnet_camvid
 
+PUBLISHED = (base.published('val', 'G-FRNet (CVPR 2017)', within=1.0, mean_iu=68.7),)
+
 
 def get_config(arg: str = ''):
   """See the module's docstring."""

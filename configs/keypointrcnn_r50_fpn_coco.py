@@ -11,6 +11,8 @@ keypoint AP 64.2 (Detectron; the paper's 64.2 is of the same schedule). Within 0
 
 from configs import base, maskrcnn_r50_fpn_coco
 
+PUBLISHED = (base.published('val', 'Detectron', within=0.5, box_ap=53.6, keypoint_ap=64.2),)
+
 
 def get_config(arg: str = ''):
   """See the module's docstring."""

@@ -11,6 +11,8 @@ Published at 768x576: mean IU 55.8 (the README's 69.1 is a class accuracy).
 
 from configs import base
 
+PUBLISHED = (base.published('test', 'e-lab/LinkNet', unlike='frames of 768x576', mean_iu=55.8),)
+
 
 def get_config(arg: str = ''):
   """See the module's docstring."""

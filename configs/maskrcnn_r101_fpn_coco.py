@@ -11,6 +11,11 @@ reproduced.
 
 from configs import base, maskrcnn_r50_fpn_coco
 
+PUBLISHED = (
+  base.published('val', 'Detectron', within=0.4, box_ap=40.0, mask_ap=35.9),
+  base.published('val', 'Mask R-CNN (arXiv:1703.06870)', unlike='its schedule', mask_ap=35.4),
+)
+
 
 def get_config(arg: str = ''):
   """See the module's docstring."""

@@ -13,6 +13,11 @@ AP 31.4 (Detectron); mask AP 30.3, with RoIPool 26.9 (paper, its schedule). With
 
 from configs import base, maskrcnn_r50_fpn_coco
 
+PUBLISHED = (
+  base.published('val', 'Detectron', within=0.4, box_ap=35.8, mask_ap=31.4),
+  base.published('val', 'Mask R-CNN (arXiv:1703.06870)', unlike='its schedule', mask_ap=30.3),
+)
+
 
 def get_config(arg: str = ''):
   """See the module's docstring."""

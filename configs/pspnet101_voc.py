@@ -9,6 +9,12 @@ as reproduced.
 
 from configs import base, pspnet50_voc
 
+PUBLISHED = (
+  base.published('val', 'semseg', within=1.0, mean_iu=79.07),
+  base.published('val', 'semseg', scales='several', mean_iu=79.63),
+  base.published('server', 'PSPNet (arXiv:1612.01105)', mean_iu=82.6),
+)
+
 
 def get_config(arg: str = ''):
   """See the module's docstring."""

@@ -8,6 +8,15 @@ accuracy, 44.94 and 81.69 with several scales (paper, tables 3 and 5); within 1.
 
 from configs import base, pspnet50_ade20k
 
+PUBLISHED = (
+  base.published(
+    'val', 'PSPNet (arXiv:1612.01105), tables 3 and 5', within=1.0, mean_iu=43.81, pixel_accuracy=80.88
+  ),
+  base.published(
+    'val', 'PSPNet (arXiv:1612.01105), tables 3 and 5', scales='several', mean_iu=44.94, pixel_accuracy=81.69
+  ),
+)
+
 
 def get_config(arg: str = ''):
   """See the module's docstring."""

@@ -9,6 +9,18 @@ batch 8. ICNet's table quotes 69.1 mean IU for PSPNet50 at 720x960; a reproducti
 
 from configs import base, pspnet50_ade20k
 
+PUBLISHED = (
+  base.published('test', "ICNet's table", unlike='720x960', mean_iu=69.1),
+  base.published(
+    'test',
+    'GitLanx/Semantic-Segmentation-PyTorch',
+    unlike='crops of 480x360',
+    mean_iu=48.78,
+    pixel_accuracy=83.55,
+    mean_accuracy=61.13,
+  ),
+)
+
 
 def get_config(arg: str = ''):
   """See the module's docstring."""

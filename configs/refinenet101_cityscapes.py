@@ -8,6 +8,8 @@ with several scales (paper).
 
 from configs import base, refinenet_voc
 
+PUBLISHED = (base.published('server', 'RefineNet (arXiv:1611.06612)', scales='several', mean_iu=73.6),)
+
 
 def get_config(arg: str = ''):
   """See the module's docstring."""

@@ -8,6 +8,10 @@ Recipe and departures: as refinenet101_ade20k.py, with ResNet-152. Published on 
 
 from configs import base, refinenet_voc
 
+PUBLISHED = (
+  base.published('val', 'RefineNet (arXiv:1611.06612)', scales='several', within=1.0, mean_iu=40.7),
+)
+
 
 def get_config(arg: str = ''):
   """See the module's docstring."""

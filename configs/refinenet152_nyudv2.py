@@ -9,6 +9,10 @@ scales (paper). Within 1.0 counts as reproduced.
 
 from configs import base, refinenet_voc
 
+PUBLISHED = (
+  base.published('test', 'RefineNet (arXiv:1611.06612)', scales='several', within=1.0, mean_iu=46.5),
+)
+
 
 def get_config(arg: str = ''):
   """See the module's docstring."""

@@ -8,6 +8,12 @@ with several scales.
 
 from configs import base, refinenet_voc
 
+PUBLISHED = (
+  base.published(
+    'server', 'RefineNet (arXiv:1611.06612)', scales='several', unlike='after COCO', mean_iu=84.2
+  ),
+)
+
 
 def get_config(arg: str = ''):
   """See the module's docstring."""

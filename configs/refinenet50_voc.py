@@ -9,6 +9,8 @@ reproduced.
 
 from configs import base, refinenet_voc
 
+PUBLISHED = (base.published('val', 'guosheng/refinenet, demo model', within=1.0, mean_iu=69.1),)
+
 
 def get_config(arg: str = ''):
   """See the module's docstring."""

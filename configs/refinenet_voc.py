@@ -14,6 +14,13 @@ from the same pretraining.
 
 from configs import base
 
+PUBLISHED = (
+  base.published(
+    'server', 'RefineNet (arXiv:1611.06612)', scales='several', unlike='after COCO', mean_iu=83.4
+  ),
+  base.published('val', "the authors' model in PyTorch", unlike='after COCO', mean_iu=80.5),
+)
+
 
 def get_config(arg: str = ''):
   """See the module's docstring."""

@@ -8,6 +8,8 @@ mean IU 21.64, pixel accuracy 71.00 (PSPNet, table 4).
 
 from configs import base, segnet_sunrgbd
 
+PUBLISHED = (base.published('val', 'PSPNet (arXiv:1612.01105), table 4', mean_iu=21.64, pixel_accuracy=71.0),)
+
 
 def get_config(arg: str = ''):
   """See the module's docstring."""

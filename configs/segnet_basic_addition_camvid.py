@@ -9,6 +9,12 @@ parameters, here 1,416,587 (with biases and normalisation).
 
 from configs import base, fcn_basic_camvid
 
+PUBLISHED = (
+  base.published(
+    'test', 'SegNet (PAMI 2017), table 1', mean_iu=48.5, pixel_accuracy=83.4, mean_accuracy=63.6
+  ),
+)
+
 
 def get_config(arg: str = ''):
   """See the module's docstring."""

@@ -10,6 +10,12 @@ parameters, here 626,315 (with biases and normalisation).
 
 from configs import base, fcn_basic_camvid
 
+PUBLISHED = (
+  base.published(
+    'test', 'SegNet (PAMI 2017), table 1', mean_iu=46.1, pixel_accuracy=81.2, mean_accuracy=60.7
+  ),
+)
+
 
 def get_config(arg: str = ''):
   """See the module's docstring."""

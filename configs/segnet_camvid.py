@@ -12,6 +12,16 @@ an ImageNet encoder. Training from scratch, as this config does until encoder we
 
 from configs import base
 
+PUBLISHED = (
+  base.published(
+    'test',
+    'GitLanx/Semantic-Segmentation-PyTorch, its "original" row',
+    mean_iu=50.2,
+    pixel_accuracy=88.6,
+    mean_accuracy=65.9,
+  ),
+)
+
 
 def get_config(arg: str = ''):
   """See the module's docstring."""

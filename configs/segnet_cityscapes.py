@@ -8,6 +8,8 @@ server. Recipe: as segnet_camvid.py without class balancing, on images scaled by
 
 from configs import base, segnet_camvid
 
+PUBLISHED = (base.published('server', "ENet's table", mean_iu=56.1),)
+
 
 def get_config(arg: str = ''):
   """See the module's docstring."""

@@ -11,6 +11,17 @@ as reproduced.
 
 from configs import base, segnet_camvid
 
+PUBLISHED = (
+  base.published(
+    'test',
+    'SegNet (PAMI 2017), table 4',
+    within=1.0,
+    mean_iu=31.84,
+    pixel_accuracy=72.63,
+    mean_accuracy=44.76,
+  ),
+)
+
 
 def get_config(arg: str = ''):
   """See the module's docstring."""

@@ -9,6 +9,12 @@ scratch reports 49.83 mean IU, 84.38 global, 62.80 class on the 233 test images
 
 from configs import base
 
+PUBLISHED = (
+  base.published(
+    'test', 'GitLanx/Semantic-Segmentation-PyTorch', mean_iu=49.83, pixel_accuracy=84.38, mean_accuracy=62.8
+  ),
+)
+
 
 def get_config(arg: str = ''):
   """See the module's docstring."""
