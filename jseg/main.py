@@ -1,12 +1,15 @@
-"""Trains a config, or evaluates a checkpoint.
+r"""Trains a config, or evaluates a checkpoint.
 
   python -m jseg.main --config=configs/unet_shapes.py --workdir=runs/one
   python -m jseg.main --config=configs/unet_shapes.py:quick --workdir=/tmp/q --config.optim.lr=0.1
   python -m jseg.main --mode=evaluate --workdir=runs/one --config.eval.split=test
+  python -m jseg.main --mode=evaluate --config=configs/pspnet50_voc.py --workdir=runs/theirs \
+    --config.init_from=WEIGHTS --config.model.aux=False --config.data.source=VOCdevkit
 
-Training resumes by itself where the workdir stands. Several processes (each on its own host, or all on
-one) are started with the same command and --coordinator --num_processes --process_id; under Slurm, on a
-TPU slice and in an indexed Kubernetes job they find each other (see launch/).
+The last one measures weights that others trained. Training resumes by itself where the workdir stands.
+Several processes (each on its own host, or all on one) are started with the same command and --coordinator
+--num_processes --process_id; under Slurm, on a TPU slice and in an indexed Kubernetes job they find each
+other (see launch/).
 """
 
 import contextlib

@@ -1,9 +1,13 @@
-"""Segments photos with a trained run.
+r"""Segments photos with a trained run.
 
   python -m jseg.predict --workdir=runs/one --images=photo.jpg --output=out
   python -m jseg.predict --workdir=runs/one --images=folder --output=out
-
   python -m jseg.predict --workdir=runs/city --images=leftImg8bit/test --output=out --ids=owners
+
+or with weights that others trained, of the network and classes of a config:
+
+  python -m jseg.predict --config=configs/fcn_resnet50_coco.py --config.init_from=fcn_resnet50_coco.pth \
+    --images=photo.jpg --output=out
 
 For every photo, at its own size: <name>.png, an 8-bit palette image whose values are the class numbers,
 and <name>_overlay.png, the classes' colours over the photo; of a run with stochastic passes (eval.samples)
@@ -27,6 +31,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from absl import app, flags
+from ml_collections import config_flags
 from PIL import Image
 
 from jseg.data import detections, drawing, photos, spec
@@ -34,6 +39,9 @@ from jseg.data import labels as label_images
 from jseg.engine import predictor, workdirs, writers
 
 _WORKDIR = flags.DEFINE_string('workdir', '', 'Of the trained run.')
+_CONFIG = config_flags.DEFINE_config_file(
+  'config', None, 'In place of --workdir: a file of configs/, whose init_from names the weights.'
+)
 _IMAGES = flags.DEFINE_string('images', '', 'A photo, or a folder of photos.')
 _OUTPUT = flags.DEFINE_string('output', '', 'The folder to write to.')
 _IDS = flags.DEFINE_enum(
@@ -55,7 +63,10 @@ def main(_: Sequence[str]) -> None:
 
 
 def _run() -> None:
-  for name, flag in (('workdir', _WORKDIR), ('images', _IMAGES), ('output', _OUTPUT)):
+  if _WORKDIR.value and _CONFIG.value is not None:
+    raise ValueError(f'--workdir={_WORKDIR.value} and --config exclude each other: a run has its own config')
+  needed = [('images', _IMAGES), ('output', _OUTPUT)]
+  for name, flag in needed if _CONFIG.value is not None else [('workdir', _WORKDIR), *needed]:
     if not flag.value:
       raise ValueError(f'--{name} is missing; python -m jseg.predict --help tells what it takes')
   paths = photos.find(_IMAGES.value)
@@ -67,7 +78,10 @@ def _run() -> None:
 def _predict(paths: Sequence[pathlib.Path], output: pathlib.Path) -> None:
   """Writes what the run finds in each photo, and says it in a line."""
   workdirs.claim(output)
-  run = predictor.load(_WORKDIR.value, _CHECKPOINT.value)
+  if _CONFIG.value is None:
+    run = predictor.load(_WORKDIR.value, _CHECKPOINT.value)
+  else:
+    run = predictor.of_weights(_CONFIG.value)
   if isinstance(run, predictor.Detector) and _IDS.value == 'owners':
     raise ValueError(
       "--ids=owners is for masks of classes; the JSON of instances has the owners' ids as it is"

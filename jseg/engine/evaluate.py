@@ -16,7 +16,7 @@ from PIL import Image
 
 from jseg.data import augment, mixture, pipeline
 from jseg.data import labels as label_images
-from jseg.engine import parallel, resolve, weights, writers
+from jseg.engine import checkpoint, manifest, parallel, resolve, weights, workdirs, writers
 from jseg.tasks import metrics
 from jseg.tasks.task import Task, TrainState
 from jseg.typing import Batch, Config
@@ -247,17 +247,30 @@ def write_panels(workdir: pathlib.Path, panels: Mapping[str, np.ndarray]) -> lis
 
 
 def run(config: Config, workdir: pathlib.Path, which: str) -> Result:
-  """Measures the workdir's 'best' or 'latest' checkpoint: prints the table, writes result and overlays."""
+  """Measures the workdir's 'best' or 'latest' checkpoint: prints the table, writes result and overlays.
+
+  Where there is no checkpoint and the config has `init_from`, these weights are measured as they are, and the
+  workdir keeps the config.
+  """
   spec = resolve.spec(config)
   source = resolve.source(config, config.eval.split)  # first: without data nothing else has to be read
   measure = resolve.measuring(config)
-  task, state, meta = weights.trained(config, spec, workdir, which)
+  untrained = bool(config.init_from) and not manifest.steps(workdir / checkpoint.FOLDER)
+  if untrained:
+    logging.info("no checkpoint in %s: measuring init_from '%s' as it is", workdir, config.init_from)
+    task, state, lines = weights.whole(config, spec)
+    for line in lines:
+      logging.info('%s', line)
+  else:
+    task, state, _ = weights.trained(config, spec, workdir, which)
   evaluator = measure.Evaluator(config, task, source, spec)
   evaluator.check(state)
-  step = meta['step']
+  step = int(state.step)
   logging.info('evaluating step %d on %d images of %s', step, len(source), config.eval.split)
   result = evaluator(parallel.replicate(state))
   if parallel.is_lead():
+    if untrained:
+      workdirs.keep(workdir, config, spec)
     path = measure.write(workdir, result, evaluator, step)
     measure.overlays(workdir, evaluator, state)
     print(measure.table(result, spec))

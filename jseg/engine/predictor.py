@@ -8,10 +8,13 @@ from typing import Any
 
 import jax
 import numpy as np
+from absl import logging
 from jaxtyping import UInt8
 
 from jseg.data import buckets, detections
 from jseg.engine import evaluate_instances, resolve, weights, workdirs
+from jseg.tasks.task import Task, TrainState
+from jseg.typing import Config
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,6 +72,25 @@ def load(workdir: str | pathlib.Path, which: str = 'best') -> Predictor | Detect
   config = workdirs.get_config(str(workdir))
   spec = workdirs.dataset(workdir, config)
   task, state, _ = weights.trained(config, spec, workdir, which)
+  return _of(config, spec, task, state)
+
+
+def of_weights(config: Config) -> Predictor | Detector:
+  """A config's network with the weights of its `init_from`, as they are.
+
+  Raises:
+    ValueError: `init_from` is empty, cannot be read, or leaves some of the network without weights.
+  """
+  if not config.init_from:
+    raise ValueError('--config without --config.init_from: name the weights, or a trained run with --workdir')
+  spec = resolve.spec(config)
+  task, state, lines = weights.whole(config, spec)
+  for line in lines:
+    logging.info('%s', line.strip())
+  return _of(config, spec, task, state)
+
+
+def _of(config: Config, spec: Any, task: Task, state: TrainState) -> Predictor | Detector:
   step = jax.jit(task.predict_step)
   if resolve.measuring(config) is evaluate_instances:
     return Detector(spec, evaluate_instances.layout(config), step, state)

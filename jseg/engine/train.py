@@ -6,7 +6,6 @@ step's loss is looked at before anything that follows from it is saved.
 
 import contextlib
 import dataclasses
-import json
 import pathlib
 from types import ModuleType
 from typing import Any
@@ -15,7 +14,6 @@ import jax
 import numpy as np
 from absl import logging
 
-from jseg.data import spec as data_spec
 from jseg.engine import checkpoint, evaluate, parallel, resolve, weights, workdirs, writers
 from jseg.engine.meter import Meter
 from jseg.tasks.task import Task, TrainState
@@ -48,8 +46,7 @@ def train(config: Config, workdir: pathlib.Path) -> dict[str, float]:
     run, state = prepare(config, workdir, stack)
     start = int(state.step)
     if parallel.is_lead():
-      writers.write_json(workdir / 'config.json', json.loads(config.to_json_best_effort()))
-      writers.write_json(workdir / workdirs.DATASET, data_spec.to_json(run.spec))
+      workdirs.keep(workdir, config, run.spec)
     if start >= config.train.steps:
       logging.info('already at step %d of %d: nothing to train', start, config.train.steps)
     return _loop(run, state, start)

@@ -14,6 +14,9 @@ from jseg.engine import checkpoint, paths, resolve
 from jseg.tasks.task import Task, TrainState
 from jseg.typing import Config
 
+# (height, width) by which a network is shaped where the config says none: parameters do not depend on it.
+_SIZE = (360, 480)
+
 
 def init_from(
   path: str,
@@ -46,6 +49,53 @@ def init_from(
   Raises:
     ValueError: there are no such weights, they cannot be read, or not one array fits.
   """
+  state, report, lines = _filled(path, state, entry, classes, preprocess)
+  counts = {word: len(part) for word, part in report.items()}
+  head = f"init_from '{path}': loaded {counts['loaded'] + counts['adapted']} of "
+  head += f'{sum(counts.values()) - counts["unused"]} arrays, {counts["adapted"]} of them adapted; '
+  head += f'{counts["unused"]} unused'
+  return state, [head, *lines, *(f'  {word} {line}' for word, part in report.items() for line in part)]
+
+
+def whole(config: Config, spec: Any) -> tuple[Task, TrainState, list[str]]:
+  """A config's task with the weights that its `init_from` names: to measure or predict with as they are.
+
+  Args:
+    config: of the network that these weights are of.
+    spec: the dataset's specification, of as many classes as they know.
+
+  Returns:
+    (task, state on the host, what there is to say of where the weights are from).
+
+  Raises:
+    ValueError: as `init_from`; or they leave some of the network without weights.
+  """
+  config = _learning_nothing(config)
+  shape = (*(resolve.measuring(config).image_size(config) or _SIZE), 3)
+  task = resolve.task(config, spec, shape)
+  template = jax.eval_shape(lambda key: task.init(key, shape), jax.random.key(0))
+  blank = jax.tree.map(
+    lambda x: np.zeros(x.shape, x.dtype), dataclasses.replace(template, opt_state=(), ema={})
+  )
+  state, report, lines = _filled(
+    config.init_from,
+    blank,
+    entry_kernels(task, shape, template),
+    spec.num_classes,
+    resolve.preprocess(config),
+  )
+  if lacking := report['re-initialised']:
+    raise ValueError(
+      f"init_from '{config.init_from}' leaves {len(lacking)} of {len(_arrays(state))} arrays without any, "
+      f'the first is {lacking[0]}; name a config of the same network, options and classes, or train it'
+    )
+  return task, dataclasses.replace(state, ema=state.params), lines
+
+
+def _filled(
+  path: str, state: TrainState, entry: Collection[str], classes: int, preprocess: str
+) -> tuple[TrainState, dict[str, list[str]], list[str]]:
+  """(the state with every array that fits, {what became of them: a line for each}, lines on their source)."""
   found, lines = _found(path, preprocess)
   wanted = _arrays(state)
   taken, report = {}, {'re-initialised': [], 'adapted': [], 'unused': [], 'loaded': []}
@@ -71,9 +121,7 @@ def init_from(
   merged = paths.unflatten({'params': state.params, 'model_state': state.model_state}, {**wanted, **taken})
   ema = jax.tree.map(np.array, merged['params']) if state.ema else {}
   state = dataclasses.replace(state, params=merged['params'], model_state=merged['model_state'], ema=ema)
-  head = f"init_from '{path}': loaded {len(taken)} of {len(wanted)} arrays"
-  head += f', {len(report["adapted"])} of them adapted; {len(report["unused"])} unused'
-  return state, [head, *lines, *(f'  {word} {line}' for word, part in report.items() for line in part)]
+  return state, report, lines
 
 
 def entry_kernels(task: Task, image_shape: tuple[int, int, int], state: TrainState) -> set[str]:
@@ -113,9 +161,7 @@ def trained(
   Raises:
     ValueError: there is no good checkpoint, or it is another network's.
   """
-  config = copy.deepcopy(config)
-  if 'class_weights' in config.task:
-    config.task.class_weights = 'none'  # nothing is learned here, and the file they came from may be gone
+  config = _learning_nothing(config)
   params, model_state, meta = checkpoint.restore_params(workdir, which)
   shape = tuple(meta['image_shape'])
   task = resolve.task(config, spec, shape)
@@ -132,6 +178,14 @@ def trained(
   step = np.asarray(meta['step'], np.int32)
   state = TrainState(step=step, params=params, model_state=model_state, opt_state=(), ema=params)
   return task, state, meta
+
+
+def _learning_nothing(config: Config) -> Config:
+  """A copy that asks for no class weights: the file that they came from may be gone."""
+  config = copy.deepcopy(config)
+  if 'class_weights' in config.task:
+    config.task.class_weights = 'none'
+  return config
 
 
 def _found(path: str, preprocess: str) -> tuple[dict[str, Any], list[str]]:

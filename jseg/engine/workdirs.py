@@ -14,7 +14,7 @@ import ml_collections
 from absl import flags
 
 from jseg.data import spec
-from jseg.engine import resolve
+from jseg.engine import resolve, writers
 
 DATASET = 'dataset.json'  # in a workdir
 
@@ -88,6 +88,12 @@ def dataset(workdir: pathlib.Path, config: ml_collections.ConfigDict) -> spec.Da
     return spec.from_json(json.loads(path.read_text()))
   except ValueError as error:
     raise ValueError(f'{path}: {error}') from error
+
+
+def keep(workdir: pathlib.Path, config: ml_collections.ConfigDict, found: spec.DatasetSpec) -> None:
+  """Writes what `get_config` and `dataset` read."""
+  writers.write_json(workdir / 'config.json', json.loads(config.to_json_best_effort()))
+  writers.write_json(workdir / DATASET, spec.to_json(found))
 
 
 def require_classes(workdir: pathlib.Path, found: spec.DatasetSpec) -> None:
