@@ -11,6 +11,8 @@ normalisation fixed, stem and first stage too. The paper: 160,000 steps, no warm
   --config.train.steps=160000 --config.optim.milestones='(120000,)' --config.optim.warmup=0
 torchvision's weights: --config.init_from=resnet50.pth --config.model.strided=3x3
   --config.task.preprocess=imagenet
+Its whole detector, maskrcnn_resnet50_fpn: these and --config.model.anchor_rule=torchvision
+  --config.model.bn_eps=0.0
 Departures: the best 2,000 proposals are of each image, theirs of the two on each GPU; masks are the owners'
 outlines drawn in the image and then cut out, theirs are drawn in each region.
 Published on the 5,000 validation images: box AP 37.7, mask AP 33.9 (Detectron); mask AP 33.6 (paper, its
@@ -29,7 +31,9 @@ PUBLISHED = (
 def get_config(arg: str = ''):
   """See the module's docstring."""
   config = base.get_config()
-  config.model = base.section(name='mask_rcnn', depth=50, strided='1x1', norm='fixed', remat=False)
+  config.model = base.section(
+    name='mask_rcnn', depth=50, strided='1x1', norm='fixed', bn_eps=1e-5, anchor_rule='detectron', remat=False
+  )
   config.task = base.section(
     name='instance',
     preprocess='detectron',

@@ -5,6 +5,8 @@ import re
 import subprocess
 import sys
 
+import golden_rule
+import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -12,9 +14,11 @@ from test_convert import milesial, tiny
 from test_convert_files import npz
 from test_house import REPO
 
+from configs import maskrcnn_r50_fpn_coco
 from jseg.convert import sources
 from jseg.data import shapes
-from jseg.engine import evaluate, predictor, resolve, results, train, workdirs
+from jseg.data.builders import coco
+from jseg.engine import evaluate, predictor, resolve, results, train, weights, workdirs
 from jseg.models import unet
 from jseg.ops import preprocess
 
@@ -131,3 +135,53 @@ def test_a_checkpoint_comes_first(tmp_path):
   assert evaluate.run(config, tmp_path / 'run', 'latest').scores == scores
   assert json.loads((tmp_path / 'run' / 'results' / 'val-1.json').read_text())['step'] == 1
   assert not (tmp_path / 'run' / 'results' / 'val-0.json').exists()
+
+
+def torchvisions_detector(classes):
+  """{name: array} as in torchvision's maskrcnn_resnet50_fpn of width 4: zeros, but for its classes' rows."""
+  golden, arrays = golden_rule.load(REPO / 'tests' / 'goldens' / 'maskrcnn_e2e.json'), {}
+  for name, shape, *_ in golden['tensors']:
+    shape = [n // 16 if n >= 64 else n for n in shape]
+    each = {'cls_score': 1, 'bbox_pred': 4, 'mask_fcn_logits': 1}.get(name.split('.')[-2], 0)
+    if each and name.startswith('roi_heads'):
+      rows = np.arange(classes, dtype=np.float32).repeat(each).reshape(-1, *(1,) * (len(shape) - 1))
+      arrays[name] = np.broadcast_to(rows, (each * classes, *shape[1:]))
+    else:
+      arrays[name] = np.zeros(shape, np.float32)
+  return arrays
+
+
+def test_torchvisions_detector_knows_cocos_classes(tmp_path):
+  """It has a row for each of COCO's numbers 0..90, of which 11 are of nothing."""
+  file = tmp_path / 'theirs.npz'
+  file.write_bytes(npz(torchvisions_detector(91)))
+  config = maskrcnn_r50_fpn_coco.get_config()
+  with config.unlocked():
+    config.init_from, config.task.preprocess = str(file), 'imagenet'
+    config.model.update(width=4, strided='3x3', anchor_rule='torchvision', bn_eps=0.0)
+  _, state, _ = weights.whole(config, coco.SPEC)
+  numbers = np.asarray((0, *coco.CATEGORIES))
+  assert len(numbers) == 81 and numbers[-1] == 90
+  heads = state.params['box_scores'], state.params['mask_head']
+  np.testing.assert_array_equal(heads[0]['score']['bias'], numbers)
+  np.testing.assert_array_equal(heads[0]['score']['kernel'][0, 0, 5], numbers)
+  np.testing.assert_array_equal(heads[0]['deltas']['bias'].reshape(81, 4), numbers[:, None].repeat(4, 1))
+  found = [leaf for leaf in jax.tree.leaves(heads[1]) if leaf.shape == (81,)]
+  np.testing.assert_array_equal(found, [numbers])
+
+
+def test_classes_by_the_owners_numbers():
+  ids = (0, 2, 5)
+  array = np.arange(2 * 12).reshape(2, 12)  # two values for each of six numbers
+  np.testing.assert_array_equal(weights._chosen(array, (2, 6), ids)[0], [0, 1, 4, 5, 10, 11])
+  np.testing.assert_array_equal(weights._chosen(array[:, :6], (2, 3), ids)[1], [12, 14, 17])
+  for shape, numbers in (
+    ((2, 6), (0, 1, 2)),
+    ((2, 5), ids),
+    ((1, 6), ids),
+    ((2, 9), ids),
+    ((12,), ids),
+    ((2, 6), ()),
+  ):
+    assert weights._chosen(array, shape, numbers) is None
+  assert weights.owner_ids(coco.SPEC) == (0, *coco.CATEGORIES)

@@ -110,11 +110,13 @@ def _start(
   init = jax.jit(lambda key: task.init(key, shape), compiler_options={'xla_backend_optimization_level': 0})
   state = jax.device_get(init(jax.random.key(config.seed)))
   if config.init_from:
+    spec = resolve.spec(config)
     state, report = weights.init_from(
       config.init_from,
       state,
       entry=weights.entry_kernels(task, shape, template),
-      classes=resolve.spec(config).num_classes,
+      classes=spec.num_classes,
+      ids=weights.owner_ids(spec),
       preprocess=resolve.preprocess(config),
     )
     for line in report:

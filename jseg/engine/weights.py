@@ -3,7 +3,7 @@
 import copy
 import dataclasses
 import pathlib
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import jax
@@ -24,6 +24,7 @@ def init_from(
   *,
   entry: Collection[str] = (),
   classes: int = 0,
+  ids: Sequence[int] = (),
   preprocess: str = '',
 ) -> tuple[TrainState, list[str]]:
   """A fresh state with every array that fits it by name and shape.
@@ -31,7 +32,8 @@ def init_from(
   The weights of a classifier fill the network's `encoder` (and FCN's fc6 and fc7): they have these names.
   Where the image has other channels than theirs, the first kernel is adapted: one channel gets the sum over
   theirs (a grey image in all of them gives the same); of more channels the first keep theirs and each of the
-  others gets the mean.
+  others gets the mean. Where theirs count the classes as the data's owners do, gaps included (torchvision's
+  detectors have 91 for COCO's 80 and the background), those that there are get their own.
 
   Args:
     path: a workdir of ours, its checkpoints folder or one step's, a folder that jseg.convert wrote, a file
@@ -40,6 +42,7 @@ def init_from(
     state: as the task initialised it.
     entry: names of the kernels that see the image, see entry_kernels.
     classes: how many the network has, to tell what was re-initialised for that.
+    ids: by class, its number in the owners' files, see owner_ids.
     preprocess: the task.preprocess of this run; another one than the weights expect is warned of.
 
   Returns:
@@ -49,7 +52,7 @@ def init_from(
   Raises:
     ValueError: there are no such weights, they cannot be read, or not one array fits.
   """
-  state, report, lines = _filled(path, state, entry, classes, preprocess)
+  state, report, lines = _filled(path, state, entry, classes, ids, preprocess)
   counts = {word: len(part) for word, part in report.items()}
   head = f"init_from '{path}': loaded {counts['loaded'] + counts['adapted']} of "
   head += f'{sum(counts.values()) - counts["unused"]} arrays, {counts["adapted"]} of them adapted; '
@@ -71,7 +74,8 @@ def whole(config: Config, spec: Any) -> tuple[Task, TrainState, list[str]]:
     ValueError: as `init_from`; or they leave some of the network without weights.
   """
   config = _learning_nothing(config)
-  shape = (*(resolve.measuring(config).image_size(config) or _SIZE), 3)
+  height, width = resolve.measuring(config).image_size(config) or _SIZE
+  shape = height, width, 3
   task = resolve.task(config, spec, shape)
   template = jax.eval_shape(lambda key: task.init(key, shape), jax.random.key(0))
   blank = jax.tree.map(
@@ -82,6 +86,7 @@ def whole(config: Config, spec: Any) -> tuple[Task, TrainState, list[str]]:
     blank,
     entry_kernels(task, shape, template),
     spec.num_classes,
+    owner_ids(spec),
     resolve.preprocess(config),
   )
   if lacking := report['re-initialised']:
@@ -93,7 +98,12 @@ def whole(config: Config, spec: Any) -> tuple[Task, TrainState, list[str]]:
 
 
 def _filled(
-  path: str, state: TrainState, entry: Collection[str], classes: int, preprocess: str
+  path: str,
+  state: TrainState,
+  entry: Collection[str],
+  classes: int,
+  ids: Sequence[int],
+  preprocess: str,
 ) -> tuple[TrainState, dict[str, list[str]], list[str]]:
   """(the state with every array that fits, {what became of them: a line for each}, lines on their source)."""
   found, lines = _found(path, preprocess)
@@ -110,6 +120,9 @@ def _filled(
     elif name in entry and (adapted := _adapted(array, value.shape)) is not None:
       report['adapted'].append(f'{name}: {shapes}; another number of image channels')
       taken[name] = np.array(adapted, value.dtype)
+    elif (chosen := _chosen(array, value.shape, ids)) is not None:
+      report['adapted'].append(f"{name}: {shapes}; its classes are numbered as the data's owners do")
+      taken[name] = np.array(chosen, value.dtype)
     else:
       why = '; another number of classes' if _of_classes(array.shape, value.shape, classes) else ''
       report['re-initialised'].append(f'{name}: {shapes}{why}')
@@ -221,6 +234,28 @@ def _adapted(kernel: np.ndarray, shape: tuple[int, ...]) -> np.ndarray | None:
     mean = kernel.mean(-2, keepdims=True, dtype=np.float32)
     return np.concatenate([kernel, np.repeat(mean, wanted - given, axis=-2)], axis=-2)
   return None
+
+
+def _chosen(array: np.ndarray, shape: tuple[int, ...], ids: Sequence[int]) -> np.ndarray | None:
+  """Of an array that has a place for every number up to the greatest of `ids`, those of `ids`."""
+  count, highest = len(ids), max(ids, default=-1) + 1
+  axes = [i for i, (a, b) in enumerate(zip(array.shape, shape, strict=False)) if a != b]
+  if highest == count or len(axes) != 1 or array.ndim != len(shape):
+    return None
+  (axis,) = axes
+  each, left = divmod(shape[axis], count)  # values of a class, side by side
+  if left or array.shape[axis] != each * highest:
+    return None
+  split = array.reshape(*array.shape[:axis], highest, each, *array.shape[axis + 1 :])
+  return split.take(ids, axis).reshape(shape)
+
+
+def owner_ids(spec: Any) -> tuple[int, ...]:
+  """By class, its number in the data owners' files; empty where several of theirs are one class."""
+  try:
+    return spec.written_ids()
+  except ValueError:
+    return ()
 
 
 def _of_classes(there: tuple[int, ...], here: tuple[int, ...], classes: int) -> bool:

@@ -104,7 +104,7 @@ class Model(nn.Module):
       )
 
   def __call__(
-    self, image: Float[Array, 'b h w 3'], boxes: Float[Array, 'b n 4'] | None = None, *, train: bool
+    self, image: Float[Array, 'b h w c'], boxes: Float[Array, 'b n 4'] | None = None, *, train: bool
   ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Everything once, to make or count the parameters: the heads run on boxes that are given.
 
@@ -132,7 +132,7 @@ class Model(nn.Module):
       out['keypoints'] = self.keypoint(maps, boxes)
     return logits.reshape(-1, self.num_classes), out
 
-  def features(self, image: Float[Array, 'b h w 3'], *, train: bool) -> tuple[jax.Array, ...]:
+  def features(self, image: Float[Array, 'b h w c'], *, train: bool) -> tuple[jax.Array, ...]:
     """The maps [b h w c] that all heads look at: P2 .. P6, strides 4 .. 64, or C4 alone, stride 16.
 
     Args:
@@ -252,7 +252,7 @@ class Model(nn.Module):
 
   def detect(
     self,
-    image: Float[Array, 'b h w 3'],
+    image: Float[Array, 'b h w c'],
     sizes: Int[Array, 'b 2'],
     *,
     before: int = 1000,
