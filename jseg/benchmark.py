@@ -202,7 +202,8 @@ def _torch_steps(config: Config, spec: Any, params: Any, batch: Batch) -> dict[s
   optim, chosen = config.optim, resolve.options(config.task)
   rule = chosen['preprocess'] if 'preprocess' in chosen else 'unit'
   weights = chosen['class_weights'] if 'class_weights' in chosen else 'none'
-  module = torch_twins.make(config.model.name, 3, spec.num_classes, resolve.options(config.model))
+  defaults = resolve.defaults('model', config.model.name)
+  module = torch_twins.make(config.model.name, 3, spec.num_classes, resolve.options(config.model), defaults)
   twin = torch_twins.twin(
     module,
     lr=optim.lr,

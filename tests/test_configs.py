@@ -7,6 +7,7 @@ import pathlib
 
 import ml_collections
 import pytest
+import runs
 
 from configs import base
 from jseg.engine import workdirs
@@ -179,6 +180,54 @@ def test_instances_options_are_the_section():
   section = resolve.options(base.get_config().instances)
   assert buckets.Layout(**section) == buckets.Layout()
   assert section.keys() == buckets.Layout.__dataclass_fields__.keys()
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_options_that_a_file_does_not_mention_can_be_overridden(name):
+  from jseg.engine import resolve
+
+  config = load(name)
+  whole = resolve.complete(config, {})
+  assert whole.is_locked and resolve.complete(whole, {}) == whole
+  known = dict(leaves(config))
+  for path, value in leaves(whole):
+    assert known[path] == value if path in known else is_open(path)
+    assert isinstance(value, (int, float, str, bool, tuple)), f'{path}: {value!r} cannot be overridden'
+  assert whole.model.dtype == 'float32'
+  # They are what the constructors take anyway.
+  assert resolve.model(whole, 5) == resolve.model(config, 5)
+
+
+def test_options_are_those_of_what_is_chosen():
+  from jseg.engine import resolve
+
+  config = resolve.complete(load('unet_shapes'), {'model': 'linknet', 'task': 'instance', 'data': 'coco'})
+  assert config.model.sum_relu is True and 'upsample' not in config.model
+  assert config.task.nms_threshold == 0.5 and config.data.options.classes == 81
+  with pytest.raises(ValueError, match="model.name 'linkent' is unknown .did you mean linknet"):
+    resolve.complete(config, {'model': 'linkent'})
+
+
+@pytest.mark.slow
+def test_options_on_the_command_line(tmp_path):
+  done = runs.run(
+    tmp_path / 'run', '--config.model.dtype=bfloat16', '--config.model.upsample=bilinear',
+    '--config.task.label_smoothing=0.1', '--config.data.options.seed=3',
+  )  # fmt: skip
+  assert done.returncode == 0, done.stderr
+  config = workdirs.get_config(str(tmp_path / 'run'))
+  assert (config.model.dtype, config.model.upsample) == ('bfloat16', 'bilinear')
+  assert (config.task.label_smoothing, config.data.options.seed) == (0.1, 3)
+  # An evaluation takes it up again.
+  again = runs.run(tmp_path / 'run', '--config.data.options.seed=4', mode='evaluate')
+  assert again.returncode == 0, again.stderr
+  for flag, message in (
+    ('--config.model.dtype=half', "model.dtype 'half' is unknown; there are: float32, bfloat16"),
+    ('--config.model.upsampel=bilinear', "no key 'upsampel'; did you mean 'upsample'?"),
+    ('--config.model.name=unnet', "model.name 'unnet' is unknown (did you mean unet?)"),
+  ):
+    wrong = runs.run(tmp_path / 'wrong', flag)
+    assert wrong.returncode == 2 and message in wrong.stderr.splitlines()[-1]
 
 
 def test_misspelt_keys_are_named_with_the_nearest():

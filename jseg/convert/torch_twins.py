@@ -7,6 +7,7 @@ of the package.
 """
 
 import dataclasses
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -123,18 +124,34 @@ class Twin:
     self.module.load_state_dict(state, strict=False)
 
 
-def make(name: str, channels: int, num_classes: int, options: Mapping[str, Any]) -> Any:
+def make(
+  name: str,
+  channels: int,
+  num_classes: int,
+  options: Mapping[str, Any],
+  defaults: Mapping[str, Any] | None = None,
+) -> Any:
   """The module of a network by the name and options its config gives.
 
   `remat` changes no value: ours takes it, the twin keeps its maps either way.
+
+  Args:
+    name: of our network.
+    channels: of the image.
+    num_classes: of the logits.
+    options: of our network.
+    defaults: values of options that the twin, too, has where it does not know the option.
 
   Raises:
     ValueError: there is no twin of this network, or not of these options.
   """
   if name not in _BUILDERS:
     raise ValueError(f"model '{name}' has no torch twin; there are: {', '.join(_BUILDERS)}")
+  builder = _BUILDERS[name]
+  takes, usual = inspect.signature(builder).parameters, (defaults or {}).items()
+  given = {k: v for k, v in options.items() if k in takes or (k != 'remat' and (k, v) not in usual)}
   try:
-    return _BUILDERS[name](channels, num_classes, **{k: v for k, v in options.items() if k != 'remat'})
+    return builder(channels, num_classes, **given)
   except TypeError as error:
     raise ValueError(f"the torch twin of '{name}' lacks an option: {error}") from error
 

@@ -5,6 +5,7 @@ by name; a wrong name, option or key says what exists.
 """
 
 import contextlib
+import copy
 import difflib
 import functools
 import importlib
@@ -16,6 +17,7 @@ from types import ModuleType
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 
@@ -24,6 +26,9 @@ from jseg.data import builders, mixture, stats, subsets
 from jseg.engine import optimizers, parallel
 from jseg.tasks.task import Task
 from jseg.typing import AXIS, Config
+
+# What a network computes in, by model.dtype; parameters, statistics, logits and losses stay float32.
+_DTYPES = {'float32': jnp.float32, 'bfloat16': jnp.bfloat16}
 
 # What a file must define to be found; other files of the room are its parts.
 _ROOMS = {'model': (models, 'Model'), 'task': (tasks, 'make'), 'data': (builders, 'open_split')}
@@ -89,8 +94,57 @@ def construct(function: Callable, section: str, chosen: Mapping[str, Any], **giv
 def model(config: Config, num_classes: int) -> Any:
   """The network of a config, with the device axis set for its BatchNorm and dropout."""
   constructor = module('model', config.model.name).Model
-  given = {'num_classes': num_classes, 'axis_name': AXIS}
-  return construct(constructor, f"model '{config.model.name}'", options(config.model), **given)
+  given, chosen = {'num_classes': num_classes, 'axis_name': AXIS}, options(config.model)
+  if 'dtype' in chosen:
+    if chosen['dtype'] not in _DTYPES:
+      raise ValueError(f"model.dtype '{chosen['dtype']}' is unknown; there are: {', '.join(_DTYPES)}")
+    chosen['dtype'] = _DTYPES[chosen['dtype']]
+  return construct(constructor, f"model '{config.model.name}'", chosen, **given)
+
+
+def complete(config: Config, names: Mapping[str, str]) -> Config:
+  """A copy whose sections have every option of what they are for, at its default where the config is silent.
+
+  These are model, task and data.options: what a config file does not mention can be overridden too.
+
+  Args:
+    config: as its file gives it.
+    names: of what is chosen in place of the config's: {'model': name, 'task': name, 'data': name} or fewer.
+
+  Raises:
+    ValueError: there is no such name.
+  """
+  config = copy.deepcopy(config)
+  for room, section in (('model', config.model), ('task', config.task), ('data', config.data.options)):
+    there = config.data.name if room == 'data' else section.name
+    with section.unlocked():
+      for key, value in defaults(room, names[room] if room in names else there).items():
+        if key not in section:
+          section[key] = value
+  return config
+
+
+def defaults(room: str, name: str) -> dict[str, Any]:
+  """The options of a 'model', 'task' or 'data' that have a default which a config can say, and that default.
+
+  Raises:
+    ValueError: there is no such name.
+  """
+  function = getattr(module(room, name), _ROOMS[room][1])
+  found = {key: _default(parameter) for key, parameter in inspect.signature(function).parameters.items()}
+  return {
+    key: value for key, value in found.items() if value is not None and key not in ('source', 'directory')
+  }
+
+
+def _default(parameter: inspect.Parameter) -> Any:
+  """What a config says for an option's default; None if it has none, or none that a config can say."""
+  value = parameter.default
+  if parameter.name == 'dtype':
+    return next((name for name, dtype in _DTYPES.items() if dtype is value), None)
+  if value is not None and parameter.annotation in (float, 'float'):
+    return None if value is parameter.empty else float(value)
+  return value if type(value) in (bool, int, float, str, tuple) else None
 
 
 def task(config: Config, spec: Any, image_shape: tuple[int, int, int]) -> Task:

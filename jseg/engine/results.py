@@ -99,7 +99,8 @@ def recipes(folder: str) -> list[Recipe]:
   for path in sorted(pathlib.Path(folder).glob('*.py')):
     contents = runpy.run_path(str(path))
     if 'get_config' in contents and path.stem != 'base':
-      found.append(Recipe(path.stem, contents['get_config'](), contents.get('PUBLISHED', ())))
+      config = resolve.complete(contents['get_config'](), {})
+      found.append(Recipe(path.stem, config, contents.get('PUBLISHED', ())))
   if not found:
     raise ValueError(f'{folder} holds no config files; name the folder that does with --configs')
   return found
@@ -169,9 +170,11 @@ def _departures(config: Config, recipe: Config, protocol: Mapping[str, Any]) -> 
   here, there = dict(_leaves(config)), dict(_leaves(recipe))
   # The result tells how it was measured, which need not be as the run was configured.
   here |= {key: resolve.as_tuple(protocol[name]) for name, key in _MEASURING.items() if name in protocol}
-  keys = [key for key in dict.fromkeys([*there, *here]) if key not in _ALIKE]
+  # An option that an earlier run does not mention had its default.
   return {
-    key: (_short(here.get(key)), _short(there.get(key))) for key in keys if here.get(key) != there.get(key)
+    key: (_short(value), _short(there.get(key)))
+    for key, value in here.items()
+    if key not in _ALIKE and value != there.get(key)
   }
 
 

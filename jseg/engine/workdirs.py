@@ -8,7 +8,7 @@ import re
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import ml_collections
 from absl import flags
@@ -117,12 +117,30 @@ def _tuples(value):
 
 def parse_flags(door: str, argv: Sequence[str]) -> list[str]:
   """The arguments that are no flags; a flag or a config at fault ends the process by `fail`."""
+  if 'config' in flags.FLAGS:
+    flags.FLAGS['config'].parser = _Completed(flags.FLAGS['config'].parser, argv)
   try:
     return flags.FLAGS(argv)
   except (AttributeError, KeyError) as error:  # the locked config's word for a key that it does not have
     fail(door, ValueError(_unknown_key(str(error))))
   except (flags.Error, TypeError, ValueError, OSError) as error:
     fail(door, error)
+
+
+class _Completed(flags.ArgumentParser):
+  """Reads --config as ml_collections does, and adds the options that the file does not mention."""
+
+  def __init__(self, inner: flags.ArgumentParser, argv: Sequence[str]):
+    words = [re.match(r'--?config\.(model|task|data)\.name=(.*)', word) for word in argv]
+    self._inner, self._names = inner, {word[1]: word[2] for word in words if word}
+
+  def parse(self, argument: str) -> Any:
+    """The config of a file."""
+    return resolve.complete(self._inner.parse(argument), self._names)
+
+  def flag_type(self) -> str:
+    """What --help calls it."""
+    return self._inner.flag_type()
 
 
 def _unknown_key(text: str) -> str:
