@@ -69,3 +69,36 @@ def test_one_size_is_left_as_it_is():
   result, protocol, alone = evaluated(Mixed([(17, 23)] * 9), 8)
   np.testing.assert_array_equal(result.sums['confusion'], alone)
   assert protocol['sizes'] == 'as they are'
+
+
+@pytest.mark.parametrize('compiled', [jax.jit, parallel.pmapped])
+def test_programs_of_many_sizes_are_let_go(compiled):
+  """Kept for ever they crash a process that predicts some hundred photos of different sizes."""
+  compilations = []
+
+  def total(state, x):
+    compilations.append(x.shape)
+    return state + x.sum()
+
+  step, shape = parallel.for_sizes(compiled(total), most=3), (8,) if compiled is parallel.pmapped else ()
+  client = jax.devices()[0].client
+  jax.clear_caches()
+  before = len(client.live_executables())
+  for n in (*range(1, 8), 7, 6, 7):
+    found = np.asarray(step(np.ones(shape, np.float32), np.ones((*shape, n), np.float32)))
+    np.testing.assert_array_equal(found, np.full(shape, n + 1, np.float32))
+  assert len(client.live_executables()) - before <= 4
+  assert len(compilations) == 8  # of one to seven; six once more
+
+
+def test_every_size_of_photos_and_batches_goes_through_it():
+  from jseg.engine import predictor
+
+  config = runs.tiny()
+  task = resolve.task(config, shapes.SPEC, (32, 32, 3))
+  state = task.init(jax.random.key(0), (32, 32, 3))
+  for step in (
+    predictor._of(config, shapes.SPEC, task, state)._step,
+    evaluate.Evaluator(config, task, Mixed(SIZES), shapes.SPEC)._step,
+  ):
+    assert step.__qualname__ == 'for_sizes.<locals>.call'

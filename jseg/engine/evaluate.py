@@ -127,7 +127,7 @@ class Evaluator:
     """`source`: the split's random-access examples, `spec` their specification, `config` the run's."""
     self.config, self.task, self.source, self.spec = config, task, source, spec
     self._batch_size = batch_size(config)
-    self._step = parallel.pmapped(task.eval_step)
+    self._step = parallel.for_sizes(parallel.pmapped(task.eval_step))
     image = jax.ShapeDtypeStruct((1, *self.source[0]['image'].shape), np.uint8)
     self._image = image
     self._filled = False

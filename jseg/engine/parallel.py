@@ -113,3 +113,23 @@ def pmapped_train(step: Callable) -> Callable:
 def pmapped(step: Callable, extra: int = 0) -> Callable:
   """(replicated state, sharded batch, `extra` more alike for every device) -> replicated results."""
   return jax.pmap(step, axis_name=AXIS, in_axes=(0, 0) + (None,) * extra)
+
+
+def for_sizes(step: Callable, most: int = 64) -> Callable:
+  """A compiled step(state, *arrays) that takes arrays of any number of shapes.
+
+  Each shape has a program, which maps a few hundred pieces of memory, of which Linux grants a process 65,530:
+  after some hundred photos of different sizes it would crash. After `most` shapes all programs are let go,
+  those of other steps too, and are compiled again where they are needed.
+  """
+  seen: set[tuple[tuple[int, ...], ...]] = set()
+
+  def call(state: Any, *arrays: Any) -> Any:
+    shapes = tuple(np.shape(x) for x in jax.tree.leaves(arrays))
+    if shapes not in seen and len(seen) == most:
+      seen.clear()
+      jax.clear_caches()
+    seen.add(shapes)
+    return step(state, *arrays)
+
+  return call

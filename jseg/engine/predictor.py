@@ -12,7 +12,7 @@ from absl import logging
 from jaxtyping import UInt8
 
 from jseg.data import buckets, detections
-from jseg.engine import evaluate_instances, resolve, weights, workdirs
+from jseg.engine import evaluate_instances, parallel, resolve, weights, workdirs
 from jseg.tasks.task import Task, TrainState
 from jseg.typing import Config
 
@@ -91,7 +91,7 @@ def of_weights(config: Config) -> Predictor | Detector:
 
 
 def _of(config: Config, spec: Any, task: Task, state: TrainState) -> Predictor | Detector:
-  step = jax.jit(task.predict_step)
+  step = parallel.for_sizes(jax.jit(task.predict_step))
   if resolve.measuring(config) is evaluate_instances:
     return Detector(spec, evaluate_instances.layout(config), step, state)
   return Predictor(spec, step, state)
