@@ -46,6 +46,16 @@ def _few_mappings():
     jax.clear_caches()
 
 
+@pytest.fixture
+def unoptimised():
+  """Programs that run a few steps only are compiled in two thirds of the time."""
+  import jax
+
+  jax.config.update('jax_disable_most_optimizations', True)
+  yield
+  jax.config.update('jax_disable_most_optimizations', False)
+
+
 @pytest.fixture(scope='session')
 def camvid_source() -> pathlib.Path:
   """The folder of the real CamVid; tests that ask for it are skipped where it is absent."""

@@ -36,6 +36,7 @@ def environment(devices=1):
   return kept | {
     'JAX_PLATFORMS': 'cpu',
     'JAX_NUM_CPU_DEVICES': str(devices),
+    'JAX_DISABLE_MOST_OPTIMIZATIONS': '1',  # a few steps run slower, and compile in two thirds of the time
     'NPROC': '32',
     'PYTHONPATH': str(REPO),
     'JSEG_DEVICES_PER_PROCESS': str(devices),

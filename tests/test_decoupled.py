@@ -212,6 +212,7 @@ def stepped(stage, devices, tags=False):
 
 
 @pytest.mark.parametrize('stage', ['classify', pytest.param('segment', marks=pytest.mark.slow)])
+@pytest.mark.usefixtures('unoptimised')
 def test_one_device_is_eight(stage):
   _, one, sums_one = stepped(stage, 1)
   _, eight, sums_eight = stepped(stage, 8)
@@ -310,6 +311,7 @@ def test_other_networks_and_datasets_without_background_are_refused():
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures('unoptimised')
 def test_stages_are_chained_resumed_and_predict(tmp_path, caplog):
   """Stage 1, stage 2 from its weights, bit-exact when cut in two, and a prediction."""
   train.train(config_of('decouplednet_cls_shapes'), tmp_path / 'cls')

@@ -92,6 +92,7 @@ def assert_finite(tree):
     assert np.isfinite(leaf).all(), jax.tree_util.keystr(path)
 
 
+@pytest.mark.usefixtures('unoptimised')
 def test_one_device_equals_eight():
   """Steps with images without any object and rows that only fill up: counts differ on every device."""
   given = batches(shapes.open_split('train', size=48, train=40), 2)
@@ -152,6 +153,7 @@ def test_hard_images_do_no_harm(kind, capsys):
     assert sums['rpn_class'][0] > 0 or kind == 'crowds'
 
 
+@pytest.mark.usefixtures('unoptimised')
 def test_evaluation_gathers_the_rows_of_all_devices():
   task, source = make(), shapes.open_split('val', size=48, val=11)
   found = list(instance_batches.eval_batches(source, layout(), batch_size=8, threads=0, prefetch=1))
@@ -217,6 +219,7 @@ class Photos(Boxes):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures('unoptimised')
 def test_a_run_goes_on_bit_by_bit_and_writes_what_it_promises(tmp_path, monkeypatch, caplog):
   source = Photos([(40, 64), (64, 40), (40, 60)] * 4, [[(4, 6, 30, 34)], [(2, 2, 22, 30), (30, 10, 40, 36)]])
   monkeypatch.setattr(resolve, 'source', lambda config, split: source)
