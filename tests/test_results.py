@@ -145,6 +145,17 @@ def test_the_nearest_recipe_takes_the_run(tmp_path, known):
   assert found[0].recipe.name == 'wide_camvid' and not found[0].departures
 
 
+def test_an_option_that_an_early_run_does_not_mention_had_its_default(tmp_path, known):
+  folder, place = tmp_path / 'configs', run(tmp_path / 'one', {'mean_iu': 0.5})
+  assert 'upsample' not in json.loads((place / 'config.json').read_text())['model']
+  bilinear = RECIPE.replace(
+    "'camvid'\n", "'camvid'\n  config.model = base.section(name='unet', upsample='bilinear')\n"
+  )
+  (folder / 'another_camvid.py').write_text(bilinear)
+  (found,) = results.runs([str(place)], results.recipes(str(folder)))
+  assert found.recipe.name == 'unet_camvid' and not found.departures
+
+
 def test_a_run_of_no_config_has_a_line(tmp_path, known):
   from configs import linknet_camvid
 

@@ -123,7 +123,9 @@ def runs(places: Sequence[str], known: Sequence[Recipe]) -> list[Run]:
 
 
 def _results(workdir: pathlib.Path, known: Sequence[Recipe]) -> Iterator[Run]:
-  config = workdirs.get_config(str(workdir))
+  config = resolve.complete(
+    workdirs.get_config(str(workdir)), {}
+  )  # an early run does not mention all options
   last: dict[str, tuple[int, pathlib.Path]] = {}
   for path in (workdir / 'results').glob('*.json'):
     split, _, step = path.stem.rpartition('-')
@@ -170,11 +172,9 @@ def _departures(config: Config, recipe: Config, protocol: Mapping[str, Any]) -> 
   here, there = dict(_leaves(config)), dict(_leaves(recipe))
   # The result tells how it was measured, which need not be as the run was configured.
   here |= {key: resolve.as_tuple(protocol[name]) for name, key in _MEASURING.items() if name in protocol}
-  # An option that an earlier run does not mention had its default.
+  keys = [key for key in dict.fromkeys([*there, *here]) if key not in _ALIKE]
   return {
-    key: (_short(value), _short(there.get(key)))
-    for key, value in here.items()
-    if key not in _ALIKE and value != there.get(key)
+    key: (_short(here.get(key)), _short(there.get(key))) for key in keys if here.get(key) != there.get(key)
   }
 
 
