@@ -29,19 +29,18 @@ def door(name, *flags):
   )  # fmt: skip
 
 
-def once_for_each_network():
-  """The configs as parameters; of each file of models and of tasks one always runs, the others are long."""
+def once_for_each_task():
+  """The configs as parameters; of each file of tasks one always runs, the others are long."""
   seen, found = set(), []
   for config in CONFIGS:
     full = importlib.import_module(f'configs.{config}').get_config()
-    names = {full.model.name, full.task.name}
-    found.append(pytest.param(config, marks=[pytest.mark.long] if names <= seen else []))
-    seen |= names
+    found.append(pytest.param(config, marks=[pytest.mark.long] if full.task.name in seen else []))
+    seen.add(full.task.name)
   return found
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('config', once_for_each_network())
+@pytest.mark.parametrize('config', once_for_each_task())
 def test_quick(config, tmp_path):
   small = ('--config.data.batch_size=2', '--config.eval.batch_size=2', '--config.data.options.val=2')
   steps = ('--config.train.steps=2', '--config.train.save_every=100', '--config.eval.overlays=1')
