@@ -38,7 +38,7 @@ def published(
     source: where the figures stand.
     scales: one | several, at test time.
     unlike: what keeps a run of this config from being set beside these figures; '' if nothing does.
-    within: how many percent points around the first score count as reproduced; 0 if nobody can tell.
+    within: how many percent points around every score count as reproduced; 0 if nobody can tell.
     scores: percent, of SCORES.
   """
   unknown = sorted(set(scores) - set(SCORES))

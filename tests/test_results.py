@@ -233,6 +233,10 @@ def test_published_rows_are_those_of_the_docstring(name):
     assert load(name).data.name != 'shapes'
 
 
+def test_every_score_that_a_row_may_give_has_a_column():
+  assert tuple(result_tables._COLUMNS) == base.SCORES
+
+
 def test_a_wrong_row_says_what_there_is():
   with pytest.raises(
     ValueError, match=r"'miou'\] is unknown .* there are: mean_iu, .*keypoint_ap, scales one"

@@ -104,7 +104,7 @@ def test_measured(tmp_path):
   assert np.abs(result.sums['confusion'] - confusion).sum() < 2 * CLOSE * confusion.sum()
   kept = workdirs.get_config(str(tmp_path / 'run'))
   assert kept.init_from == str(file) and kept.model.depth == 5
-  recipe = results.Recipe('theirs', config, ())
+  recipe = results.Recipe('theirs', resolve.complete(config, {}), ())
   (run,) = results.runs([str(tmp_path / 'run')], [recipe])
   assert run.step == 0 and run.recipe is recipe and run.departures == ('8 of 200 images',)
   assert run.scores['mean_iu'] == pytest.approx(100 * result.scores['mean_iu'])

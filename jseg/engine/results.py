@@ -34,7 +34,7 @@ _MEASURING |= {
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-  """A config file: its name, what it says, and the rows of its PUBLISHED."""
+  """A config file: its name, what it says, completed (resolve.complete), and the rows of its PUBLISHED."""
 
   name: str
   config: Config
