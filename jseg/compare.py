@@ -9,11 +9,9 @@ they print goes to a .log beside the folder of each. They end in comparison.md, 
 typed again, the command goes on where it was stopped.
 """
 
-import functools
 import pathlib
-from collections.abc import Sequence
 
-from absl import app, flags
+from absl import flags
 
 from jseg.engine import comparison, workdirs, writers
 
@@ -26,16 +24,6 @@ _SEEDS = flags.DEFINE_integer('seeds', 3, 'How many seeds: 0, 1, ...')
 _JOBS = flags.DEFINE_integer('jobs', 1, 'How many runs at a time.')
 _SET = flags.DEFINE_multi_string('set', [], 'config.KEY=VALUE for all runs; may be given several times.')
 _SET_TAGS = flags.DEFINE_multi_string('set_tags', [], 'config.KEY=VALUE for the runs from tags alone.')
-
-
-def main(argv: Sequence[str]) -> None:
-  """Trains, prints the table; bad input is one line on stderr and exit status 2."""
-  try:
-    if len(argv) > 1:
-      raise ValueError(f"unexpected argument '{argv[1]}'; every argument is a --flag=value")
-    _run()
-  except (ValueError, OSError) as error:
-    workdirs.fail('jseg.compare', error)
 
 
 def _run() -> None:
@@ -73,4 +61,4 @@ def _run() -> None:
 
 
 if __name__ == '__main__':
-  app.run(main, flags_parser=functools.partial(workdirs.parse_flags, 'jseg.compare'))
+  workdirs.start('jseg.compare', _run)

@@ -10,12 +10,10 @@ Prints tables and, last, the same figures as one line of JSON; with --table, Mar
 distinct network of these config files.
 """
 
-import functools
 import json
-from collections.abc import Sequence
 from typing import Any
 
-from absl import app, flags
+from absl import flags
 from ml_collections import config_flags
 
 from jseg.engine import reports, workdirs
@@ -24,16 +22,6 @@ _CONFIG = config_flags.DEFINE_config_file('config', None, 'A file of configs/, a
 _SIZE = flags.DEFINE_list('size', '', "height,width in pixels; empty: the config's crop, or 360,480.")
 _BATCH_SIZE = flags.DEFINE_integer('batch_size', 1, 'Images that FLOPs and shapes are of.')
 _TABLE = flags.DEFINE_list('table', '', 'Config files, as patterns: one Markdown row for each network.')
-
-
-def main(argv: Sequence[str]) -> None:
-  """Prints; bad input is one line on stderr and exit status 2."""
-  try:
-    if len(argv) > 1:
-      raise ValueError(f"unexpected argument '{argv[1]}'; every argument is a --flag=value")
-    _run()
-  except (ValueError, OSError) as error:
-    workdirs.fail('jseg.summary', error)
 
 
 def _run() -> None:
@@ -52,4 +40,4 @@ def _run() -> None:
 
 
 if __name__ == '__main__':
-  app.run(main, flags_parser=functools.partial(workdirs.parse_flags, 'jseg.summary'))
+  workdirs.start('jseg.summary', _run)

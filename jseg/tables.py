@@ -10,11 +10,9 @@ Of each split the result of the last step counts; runs that differ by their seed
 standard deviation.
 """
 
-import functools
 import pathlib
-from collections.abc import Sequence
 
-from absl import app, flags
+from absl import flags
 
 from jseg.engine import result_tables, results, workdirs
 
@@ -22,16 +20,6 @@ _RUNS = flags.DEFINE_list('runs', '', 'Workdirs, or folders that hold some.')
 _CONFIGS = flags.DEFINE_string('configs', 'configs', 'The folder of config files.')
 _DATASET = flags.DEFINE_list('dataset', '', 'Which datasets; empty: those of the runs, or all.')
 _OUTPUT = flags.DEFINE_string('output', '', 'Also writes OUTPUT.md and OUTPUT.html.')
-
-
-def main(argv: Sequence[str]) -> None:
-  """Prints the tables; bad input is one line on stderr and exit status 2."""
-  try:
-    if len(argv) > 1:
-      raise ValueError(f"unexpected argument '{argv[1]}'; every argument is a --flag=value")
-    _run()
-  except (ValueError, OSError) as error:
-    workdirs.fail('jseg.tables', error)
 
 
 def _run() -> None:
@@ -54,4 +42,4 @@ def _run() -> None:
 
 
 if __name__ == '__main__':
-  app.run(main, flags_parser=functools.partial(workdirs.parse_flags, 'jseg.tables'))
+  workdirs.start('jseg.tables', _run)

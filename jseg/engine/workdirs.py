@@ -1,17 +1,18 @@
 """What the doors share: a run's folder, its config and flags, and failing in one line."""
 
 import contextlib
+import functools
 import json
 import os
 import pathlib
 import re
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
 import ml_collections
-from absl import flags
+from absl import app, flags
 
 from jseg.data import spec
 from jseg.engine import resolve, writers
@@ -150,6 +151,20 @@ def _unknown_key(text: str) -> str:
     return f"the config has no key '{hint[2]}'; did you mean '{hint[1]}'?"
   key = re.search(r'(?:Key )?["\'\\]*(\w+)', text.lstrip('\'"'))
   return f"the config has no key '{key[1] if key else text}'; configs/base.py lists all there are"
+
+
+def start(door: str, run: Callable[[], None]) -> None:
+  """Parses the flags and runs a door that takes nothing else; bad input is `fail`'s one line."""
+
+  def main(argv: Sequence[str]) -> None:
+    try:
+      if len(argv) > 1:
+        raise ValueError(f"unexpected argument '{argv[1]}'; every argument is a --flag=value")
+      run()
+    except (ValueError, OSError) as error:
+      fail(door, error)
+
+  app.run(main, flags_parser=functools.partial(parse_flags, door))
 
 
 def parse_size(words: Sequence[str]) -> tuple[int, ...]:
